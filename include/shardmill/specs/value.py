@@ -1,0 +1,75 @@
+"""What every spec is made of: a frozen value, and the field types that specs share."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+SCHEMES = ("s3", "gs", "file")
+SHARD_DIGITS = 6
+_RANGE_ITEM = re.compile(r"(\d{1,6})(?:\.\.(\d{1,6}))?")
+
+
+class Spec(BaseModel):
+    """A frozen value; an unknown field is an error, the docstring under a field is its help."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def _check_uri(text: str) -> str:
+    scheme, separator, rest = text.partition("://")
+    if not separator or scheme not in SCHEMES or not rest.strip("/"):
+        raise ValueError(f"expected s3://…, gs://… or file://…, found {text!r}")
+    if any(ord(character) < 32 for character in text):
+        raise ValueError(f"a URI holds no control characters, found {text!r}")
+    if ".." in rest.split("/") or (scheme != "file" and "@" in rest.split("/")[0]):
+        raise ValueError(f"expected a URI without '..' and without user names, found {text!r}")
+    return text.rstrip("/")
+
+
+def parse_shard_range(text: str) -> tuple[int, ...] | None:
+    """Read a range such as ``000000..000099,000205``; ``all`` gives None.
+
+    Returns:
+        The shard numbers, ascending and each once.
+
+    Raises:
+        ValueError: where the text is no range, or names no shard.
+    """
+    if text.strip() == "all":
+        return None
+    numbers: set[int] = set()
+    for item in text.split(","):
+        match = _RANGE_ITEM.fullmatch(item.strip())
+        if match is None:
+            raise ValueError(f"expected 'all' or a range such as 000000..000099,000205, found {text!r}")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise ValueError(f"the range {item.strip()!r} is empty: it ends before it starts")
+        numbers.update(range(first, last + 1))
+    return tuple(sorted(numbers))
+
+
+def _check_shard_range(text: str) -> str:
+    parse_shard_range(text)
+    return text.strip()
+
+
+Uri = Annotated[str, AfterValidator(_check_uri)]
+OptionalUri = Annotated[str, AfterValidator(lambda text: _check_uri(text) if text else "")]
+ShardRange = Annotated[str, AfterValidator(_check_shard_range)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+
+
+def canonical_json(value: Any) -> bytes:
+    """Give the one JSON text of a value: sorted keys, no spaces, UTF-8."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def short_hash(value: Any) -> str:
+    """Give the first 12 hex digits of the SHA-256 of a value's canonical JSON."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()[:12]
