@@ -79,7 +79,7 @@ def ensure_uv() -> Path:
         say("uv, by pip (this Python has no ensurepip)")
         call([sys.executable, "-m", "pip", *install, "--target", str(UV_HOME), *lock])
     else:
-        raise SetUpError("this Python has neither venv nor pip: install python3.11-venv (Debian: apt install python3.11-venv)")
+        raise SetUpError("this Python has neither venv nor pip: install python3.11-venv (apt install python3.11-venv)")
     stamp.write_text(wanted)
     return uv
 
@@ -112,9 +112,10 @@ def call(argv: list[str]) -> None:
     environment = {**os.environ, "UV_CACHE_DIR": str(LOCAL / "uv-cache"), "PYTHONDONTWRITEBYTECODE": "1"}
     environment.pop("PYTHONPATH", None)
     environment.pop("VIRTUAL_ENV", None)
-    done = subprocess.run(argv, env=environment, cwd=ROOT)
+    done = subprocess.run(argv, env=environment, cwd=ROOT, check=False)
     if done.returncode:
-        raise SetUpError(f"exit status {done.returncode} from: {' '.join(argv)}\nset-up: run `make doctor`, then try again")
+        command = " ".join(argv)
+        raise SetUpError(f"exit status {done.returncode} from: {command}\nset-up: run `make doctor`, then try again")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""What Shardmill brings to Airflow; besides the DAGs, the only package that imports it."""

@@ -71,9 +71,9 @@ class Manifest(Spec):
     shard: int = Field(ge=0)
     revision: int = Field(ge=0)
     recipe_hash: str = ""
-    recipe: dict[str, Any] = {}
+    recipe: dict[str, Any] = Field(default_factory=dict)
     source: SourceObject
-    tools: dict[str, str] = {}
+    tools: dict[str, str] = Field(default_factory=dict)
     """Builds of the tools; noted, never a reason to do a shard again."""
     samples_in: int = Field(ge=0)
     """Samples found in the source: published videos and rejects together."""

@@ -1,0 +1,64 @@
+"""### Shards of videos → a trained, evaluated classifier
+
+**What a run does:** plans the shards, copies them into the lake, cuts every video into exact clips, makes YouTube-8M
+records, brings up an EMR cluster, trains a two-stream bi-LSTM on it, evaluates it, takes the cluster down, and writes
+a report. A stage does only what is missing: running it again, or clearing any task, repeats nothing that is there.
+
+**What it costs:** one cluster (see *Where*) from `create_cluster` to `delete_cluster`, which runs whatever failed
+before it; the cluster also ends itself when idle.
+
+**What it leaves behind:** in the lake `raw/`, `clips/`, `features/`, and `runs/<run>/` with the model, the metrics and
+`report.html`.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.sdk import dag
+
+from shardmill.specs.video_pipeline import VideoPipelineSpec
+from shardmill_airflow import tasks
+from shardmill_airflow.forms import form_of
+from shardmill_airflow.operators import CreateCluster, DeleteCluster, RunJob
+from shardmill_airflow.outcomes import remember_failure
+
+
+@dag(
+    schedule=None,
+    catchup=False,
+    params=form_of(VideoPipelineSpec),
+    tags=["shardmill", "video"],
+    doc_md=__doc__,
+    dagrun_timeout=timedelta(days=7),
+    default_args={
+        "owner": "shardmill",
+        "retries": 1,
+        "retry_delay": timedelta(seconds=10),
+        "execution_timeout": timedelta(hours=12),
+        "on_failure_callback": remember_failure,
+    },
+)
+def video_pipeline() -> None:
+    planned = tasks.plan()
+    spec_uri = planned["spec_uri"]
+    ingested = tasks.ingest.partial(spec_uri=spec_uri).expand(batch=planned)
+    clips = tasks.split.partial(spec_uri=spec_uri).expand(batch=ingested)
+    labelled = tasks.label(spec_uri, clips)
+    records = tasks.features.partial(spec_uri=labelled).expand(batch=planned)
+    selected = tasks.select(spec_uri, records)
+
+    create = CreateCluster(task_id="create_cluster", spec_uri=selected).as_setup()
+    train = RunJob(task_id="train", job="train", result="model/model.json", spec_uri=spec_uri)
+    evaluate = RunJob(task_id="evaluate", job="evaluate", result="metrics.json", spec_uri=spec_uri)
+    delete = DeleteCluster(task_id="delete_cluster", spec_uri=spec_uri)
+    report = tasks.report(spec_uri)
+
+    create >> train >> evaluate >> tasks.publish(spec_uri)
+    # The plan counts as a setup too: a teardown runs when at least one of its setups succeeded, so the cluster is
+    # looked for and ended even where create_cluster itself was marked failed after the cluster came up.
+    evaluate >> delete.as_teardown(setups=[planned.operator.as_setup(), create])
+    delete >> report.as_teardown(setups=planned.operator, on_failure_fail_dagrun=True)
+
+
+video_pipeline()

@@ -1,0 +1,18 @@
+"""What a video that cannot be used raises."""
+
+from __future__ import annotations
+
+
+class VideoError(ValueError):
+    """A video cannot be used. Its fields go into the manifest's list of rejects."""
+
+    def __init__(self, reason: str, message: str, detail: str = "") -> None:
+        """Say why.
+
+        Args:
+            reason: the class of the reason, e.g. ``damaged``.
+            message: what was expected and what was found.
+            detail: the last lines of the tool that refused it.
+        """
+        super().__init__(message)
+        self.reason, self.message, self.detail = reason, message, detail

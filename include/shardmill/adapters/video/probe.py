@@ -1,0 +1,131 @@
+"""Look at a video: which streams to use, and when each frame is shown."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from shardmill.adapters.video.error import VideoError
+from shardmill.adapters.video.facts import describe
+
+FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"
+"""Demuxers that may be used; a playlist, which could name other files, is none of them."""
+PROTOCOLS = "file,pipe,fd"
+MAX_PIXELS = 8192 * 4352
+_OPTIONS = {"format_whitelist": FORMATS, "protocol_whitelist": PROTOCOLS}
+_MAGIC = ((4, b"ftyp"), (4, b"moov"), (4, b"mdat"), (0, b"\x1a\x45\xdf\xa3"), (0, b"RIFF"))
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What must be known to cut a video."""
+
+    path: Path
+    video: int
+    """Index of the video stream."""
+    audio: int | None
+    """Index of the audio stream; None where there is none."""
+    time_base: Fraction
+    """Seconds of one tick of the video stream."""
+    ticks: tuple[int, ...]
+    """When each frame is shown, ascending, as the container says; empty where it does not."""
+    last_ticks: int
+    """How long the last frame is shown; 0 where the container does not say."""
+    facts: dict[str, Any]
+    """Format and streams, named as ffprobe names them."""
+
+
+def probe(path: Path, name: str) -> Probe:
+    """Read a video's headers and the times of its packets; no frame is decoded.
+
+    Args:
+        name: what the file is called in its shard.
+
+    Raises:
+        VideoError: where the file is no video that can be used.
+    """
+    try:
+        with _open(path) as container:
+            stream = _video_stream(container)
+            facts = describe(container, name)
+            audio = container.streams.audio[0].index if container.streams.audio else None
+            time_base = stream.time_base
+            ticks, last_ticks = _packet_ticks(container, stream)
+    except av.error.FFmpegError as error:
+        raise VideoError("damaged", f"expected a whole video, found one that cannot be read: {error}") from error
+    if time_base is None or time_base <= 0:
+        raise VideoError("unsupported", f"expected a time base for the video stream, found {time_base}")
+    return Probe(path, stream.index, audio, time_base, ticks, last_ticks, facts)
+
+
+def _open(path: Path) -> InputContainer:
+    try:
+        return av.open(str(path), options=_OPTIONS, metadata_errors="replace")
+    except av.error.FFmpegError as error:
+        with path.open("rb") as file:
+            head = file.read(64)
+        if any(head[offset : offset + len(magic)] == magic for offset, magic in _MAGIC):
+            raise VideoError("damaged", f"it begins like a video, but cannot be opened: {error.strerror}") from error
+        raise VideoError(
+            "not_a_video", f"expected one of the formats {FORMATS}, found none of them: {error.strerror}"
+        ) from error
+
+
+def _video_stream(container: InputContainer) -> VideoStream:
+    pictures = Disposition.attached_pic | Disposition.timed_thumbnails
+    streams = [stream for stream in container.streams.video if not stream.disposition & pictures]
+    if not streams:
+        kinds = ", ".join(stream.type for stream in container.streams) or "none"
+        raise VideoError("no_video_stream", f"expected a video stream, found these streams: {kinds}")
+    context = streams[0].codec_context
+    if context.width * context.height > MAX_PIXELS:
+        raise VideoError(
+            "unsupported", f"expected at most {MAX_PIXELS} pixels a frame, found {context.width}x{context.height}"
+        )
+    return streams[0]
+
+
+def _packet_ticks(container: InputContainer, stream: VideoStream) -> tuple[tuple[int, ...], int]:
+    shown = [
+        (packet.pts, packet.duration or 0)
+        for packet in container.demux(stream)
+        if packet.size and not packet.is_discard
+    ]
+    known = sorted((pts, duration) for pts, duration in shown if pts is not None)
+    ticks = tuple(pts for pts, _ in known)
+    if len(known) < len(shown) or len(set(ticks)) < len(ticks):
+        return (), 0  # AVI, for one, has no times of presentation: only decoding tells
+    return ticks, max(known[-1][1], 0) if known else 0
+
+
+def decode_ticks(video: Probe, deadline: float) -> tuple[int, ...]:
+    """Decode a video and say when each frame is shown.
+
+    Args:
+        deadline: by ``time.monotonic``.
+
+    Raises:
+        VideoError: where it cannot be decoded, or not in time.
+    """
+    ticks: list[int] = []
+    try:
+        with _open(video.path) as container:
+            stream = container.streams[video.video]
+            assert isinstance(stream, VideoStream)  # noqa: S101 - its index came from such a stream
+            stream.codec_context.thread_count = 1
+            for frame in container.decode(stream):
+                if frame.pts is not None:
+                    ticks.append(frame.pts)
+                if time.monotonic() > deadline:
+                    raise VideoError("time_out", f"decoding took too long: it stopped behind frame {len(ticks)}")
+    except av.error.FFmpegError as error:
+        raise VideoError("damaged", f"frame {len(ticks)} cannot be decoded: {error.strerror}") from error
+    return tuple(ticks)

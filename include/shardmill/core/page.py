@@ -1,0 +1,119 @@
+"""What the page of a run's report shows: values ready to be written, and how numbers are written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shardmill.core.charts import Bar, LineChart
+from shardmill.core.report import Prediction, RejectGroup, ShardRow, TaskRow
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number that stands out, and what it means."""
+
+    name: str
+    text: str
+    meaning: str = ""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A field of the spec as it was asked."""
+
+    name: str
+    value: str
+    meaning: str
+    changed: bool
+    """Whether it differs from the default."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """Settings that belong together."""
+
+    name: str
+    settings: tuple[Setting, ...]
+
+
+@dataclass(frozen=True)
+class LabelRow:
+    """How well one label is found."""
+
+    label: str
+    precision: float | None
+    positives: int | None
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A validation video with pictures of its clips, as ``data:`` URIs."""
+
+    prediction: Prediction
+    pictures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that the page shows; what is empty or None is unknown, and said to be."""
+
+    run: str
+    started: str
+    dataset: str
+    source: str
+    state: str
+    """``succeeded``, ``failed`` or ``unfinished``."""
+    failed_task: str
+    failure: str
+    score: float | None
+    """GAP over the validation videos."""
+    lead: float | None
+    """How far the score is above the best of the ablations."""
+    counts: tuple[Figure, ...]
+    metrics: tuple[Figure, ...]
+    ablations: tuple[Bar, ...]
+    labels: tuple[LabelRow, ...]
+    curve: LineChart | None
+    curve_step: str
+    shown: tuple[Shown, ...]
+    predicted: int
+    hits: int
+    shards: tuple[ShardRow, ...]
+    shards_left_out: int
+    rejects: tuple[RejectGroup, ...]
+    tasks: tuple[TaskRow, ...]
+    settings: tuple[Section, ...]
+    origins: tuple[tuple[str, str], ...]
+
+
+def score_text(value: float | None) -> str:
+    """Write a score with three digits; a dash where it is unknown."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def count_text(value: int | None) -> str:
+    """Write a count with thin spaces between thousands."""
+    return "–" if value is None else f"{value:,}".replace(",", "\u202f")
+
+
+def duration_text(seconds: float | None) -> str:
+    """Write seconds as people say them."""
+    if seconds is None:
+        return "–"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def size_text(size: int) -> str:
+    """Write bytes in a unit that fits."""
+    amount, unit = float(size), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if amount < 1000:
+            break
+        amount, unit = amount / 1000, larger
+    return f"{amount:.3g} {unit}" if unit != "B" else f"{size} B"

@@ -1,0 +1,132 @@
+"""Make the page of a run's report from what was found of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from shardmill.core import charts
+from shardmill.core.page import Figure, LabelRow, Page, Section, Setting, Shown, count_text, score_text
+from shardmill.core.report import Found, ShardRow, TaskOutcome, group_rejects, shard_rows, task_rows
+from shardmill.specs.video_pipeline import VideoPipelineSpec
+
+MAX_SHARD_ROWS = 60
+METRICS = {
+    "gap": (
+        "GAP@20",
+        "All guesses about all videos in one list, sorted by score, the 20 best of each video: how far the right ones "
+        "come before the wrong ones.",
+    ),
+    "map": ("mAP", "Each label's average precision, averaged: a rare label counts as much as a frequent one."),
+    "hit_at_1": ("Hit@1", "Share of the videos whose highest-scored label is one of theirs."),
+    "perr": ("PERR", "With as many guesses for a video as it has labels: the share of them that is right."),
+}
+ABLATIONS = {
+    "gap_rgb_only": ("picture only", "sound replaced by its mean over the training videos."),
+    "gap_audio_only": ("sound only", "picture replaced by its mean over the training videos."),
+    "gap_shuffled_frames": ("order shuffled", "each video's seconds in random order."),
+    "gap_constant": ("label frequencies", "no model at all: every video gets the same scores."),
+}
+
+
+def make_page(found: Found, tasks: Sequence[TaskOutcome], failure: str, shown: Sequence[Shown]) -> Page:
+    """Put everything together; ``failure`` is the message of the task that failed, empty where none did."""
+    asked, metrics = found.run.asked, found.metrics
+    failed = next((outcome.task for outcome in tasks if outcome.state == "failed"), "")
+    rows = shard_rows(found.shards or (), found.manifests)
+    kept = _rows_to_show(rows)
+    gaps = {name: getattr(metrics, name) for name in ABLATIONS} if metrics else {}
+    best = max((value for value in gaps.values() if value is not None), default=None)
+    return Page(
+        run=found.run.run,
+        started=found.run.started,
+        dataset=asked.dataset,
+        source=asked.source,
+        state="failed" if failure or failed else "succeeded" if metrics else "unfinished",
+        failed_task=failed,
+        failure=failure,
+        score=metrics.gap if metrics else None,
+        lead=metrics.gap - best if metrics and best is not None else None,
+        counts=_counts(found, rows),
+        metrics=_metric_figures(metrics) if metrics else (),
+        ablations=_ablation_bars(metrics) if metrics else (),
+        labels=_label_rows(found),
+        curve=charts.line_chart(found.losses),
+        curve_step=found.loss_step,
+        shown=tuple(shown),
+        predicted=len(found.predictions),
+        hits=sum(prediction.hit for prediction in found.predictions),
+        shards=kept,
+        shards_left_out=len(rows) - len(kept),
+        rejects=group_rejects(found.manifests),
+        tasks=task_rows(tasks),
+        settings=settings(asked),
+        origins=_origins(found),
+    )
+
+
+def _rows_to_show(rows: Sequence[ShardRow]) -> tuple[ShardRow, ...]:
+    """Show all shards of a small run, and of a large one those that need a look, up to a limit."""
+    if len(rows) <= MAX_SHARD_ROWS:
+        return tuple(rows)
+    return tuple([row for row in rows if row.odd][:MAX_SHARD_ROWS])
+
+
+def _counts(found: Found, rows: Sequence[ShardRow]) -> tuple[Figure, ...]:
+    totals = found.totals
+    model, records = found.model, found.records
+    figures: dict[str, int | None] = {
+        "shards": totals.shards,
+        "videos": totals.videos,
+        "clips": totals.clips,
+        "rejects": totals.rejects,
+        "labels": len(records.vocabulary) if records else None,
+        "training videos": sum(part.records for part in records.train) if records else None,
+        "validation videos": sum(part.records for part in records.validation) if records else None,
+        "epochs": found.run.asked.epochs if model else None,
+    }
+    return tuple(Figure(name, count_text(value)) for name, value in figures.items())
+
+
+def _metric_figures(metrics: Any) -> tuple[Figure, ...]:
+    return tuple(
+        Figure(name, score_text(getattr(metrics, field)), meaning) for field, (name, meaning) in METRICS.items()
+    )
+
+
+def _ablation_bars(metrics: Any) -> tuple[charts.Bar, ...]:
+    values = {"all of it": metrics.gap} | {name: getattr(metrics, field) for field, (name, _) in ABLATIONS.items()}
+    notes = dict(ABLATIONS.values())
+    made = charts.bars(values, longest=1.0, main="all of it")
+    return tuple(charts.Bar(bar.name, bar.value, bar.share, bar.main, notes.get(bar.name, "")) for bar in made)
+
+
+def _label_rows(found: Found) -> tuple[LabelRow, ...]:
+    return tuple(LabelRow(label, found.label_precision[label], found.positives.get(label, 0)) for label in sorted(found.label_precision))
+
+
+def settings(asked: VideoPipelineSpec) -> tuple[Section, ...]:
+    """List what was asked, field by field, in the sections of the trigger form."""
+    sections: dict[str, list[Setting]] = {}
+    for name, field in type(asked).model_fields.items():
+        extra = field.json_schema_extra
+        section = str(extra.get("section", "Other")) if isinstance(extra, dict) else "Other"
+        value = getattr(asked, name)
+        meaning = (field.description or "").replace("`", "")
+        sections.setdefault(section, []).append(Setting(name, str(value), meaning, value != field.default))
+    return tuple(Section(name, tuple(found)) for name, found in sections.items())
+
+
+def _origins(found: Found) -> tuple[tuple[str, str], ...]:
+    run = found.run
+    origins = [
+        ("run's folder", run.folder),
+        ("clips' recipe", run.asked.split_recipe.hash),
+        ("records' recipe", run.asked.feature_recipe(found.labels_digest).hash if found.labels_digest else "–"),
+    ]
+    tools: dict[str, set[str]] = {}
+    for manifests in found.manifests.values():
+        for manifest in manifests.values():
+            for name, build in manifest.tools.items():
+                tools.setdefault(f"{manifest.stage}: {name}", set()).add(build)
+    return (*origins, *((name, ", ".join(sorted(builds))) for name, builds in sorted(tools.items())))

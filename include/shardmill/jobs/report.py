@@ -1,0 +1,168 @@
+"""Write a run's report from what the run left in the lake, whether it succeeded or not."""
+
+from __future__ import annotations
+
+import logging
+import tarfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from shardmill.adapters import lake as commits
+from shardmill.adapters.run_folder import find, run_key
+from shardmill.adapters.store import MissingObjectError, Store, StoreError
+from shardmill.core.page import Shown
+from shardmill.core.page_making import make_page
+from shardmill.core.report import STAGES, Found, Manifests, Prediction, TaskOutcome, choose_shown
+from shardmill.specs.manifest import Manifest, Stage
+from shardmill.specs.records import MetricsReport, ModelManifest, PredictionSet, RecordSet
+from shardmill.specs.run import RunLabels, RunPlan, RunSpec
+
+__all__ = ["RunSummary", "TaskOutcome", "summarise", "write_report"]
+
+log = logging.getLogger(__name__)
+REPORT = "report.html"
+SHOWN_VIDEOS = 24
+MOMENTS = 3
+"""Pictures of a video: of its first, its middle and its last clip."""
+PICTURE_BYTES = 1_000_000_000
+"""Clips are read back for pictures until so many bytes of parts were asked for."""
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A run in numbers; None where it did not come so far."""
+
+    shards: int | None
+    videos: int | None
+    """Videos published as clips; those in the shards are these and the rejects."""
+    clips: int | None
+    rejects: int | None
+    gap: float | None
+    gap_rgb_only: float | None
+    gap_audio_only: float | None
+    gap_shuffled_frames: float | None
+    gap_constant: float | None
+    map: float | None
+    hit_at_1: float | None
+    perr: float | None
+    report: str | None
+    """URI of the report; None where none was written."""
+
+
+_SCORES = ("gap", "gap_rgb_only", "gap_audio_only", "gap_shuffled_frames", "gap_constant", "map", "hit_at_1", "perr")
+
+
+def summarise(lake: Store, run: RunSpec) -> RunSummary:
+    """Sum a run up from what it left in the lake."""
+    found = _find(lake, run, with_predictions=False)
+    totals, key = found.totals, run_key(run.run, REPORT)
+    return RunSummary(
+        shards=totals.shards,
+        videos=totals.videos,
+        clips=totals.clips,
+        rejects=totals.rejects,
+        **{name: getattr(found.metrics, name) if found.metrics else None for name in _SCORES},
+        report=lake.uri_of(key) if lake.head(key) else None,
+    )
+
+
+def write_report(lake: Store, run: RunSpec, tasks: Sequence[TaskOutcome], *, failure: str = "") -> str:
+    """Write ``report.html`` into the run's folder; it can always be made again.
+
+    Args:
+        tasks: how the run's tasks ended, in the order in which they are shown.
+        failure: message of the task that failed; empty where none did.
+
+    Returns:
+        The report's URI.
+    """
+    from shardmill.adapters.report_page import render
+
+    found = _find(lake, run)
+    chosen = choose_shown(found.predictions, SHOWN_VIDEOS)
+    pictures = _pictures(lake, found.manifests.get("clips", {}).values(), {shown.video for shown in chosen})
+    shown = [Shown(prediction, pictures.get(prediction.video, ())) for prediction in chosen]
+    key = run_key(run.run, REPORT)
+    lake.put(key, render(make_page(found, tasks, failure, shown)))
+    return lake.uri_of(key)
+
+
+def _find(lake: Store, run: RunSpec, *, with_predictions: bool = True) -> Found:
+    plan = find(lake, run.run, "plan.json", RunPlan)
+    labels = find(lake, run.run, "labels.json", RunLabels)
+    shards = plan.numbers if plan else None
+    return Found(
+        run=run,
+        shards=shards,
+        labels_digest=labels.digest if labels else "",
+        manifests=_manifests(lake, run, shards or (), labels.digest if labels else ""),
+        records=find(lake, run.run, "records.json", RecordSet),
+        model=find(lake, run.run, "model/model.json", ModelManifest),
+        metrics=find(lake, run.run, "metrics.json", MetricsReport),
+        predictions=_predictions(lake, run) if with_predictions else (),
+    )
+
+
+def _manifests(lake: Store, run: RunSpec, shards: Iterable[int], labels_digest: str) -> Manifests:
+    recipes: dict[Stage, str | None] = {
+        "raw": "",
+        "clips": run.asked.split_recipe.hash,
+        "features": run.asked.feature_recipe(labels_digest).hash if labels_digest else None,
+    }
+    found: dict[Stage, dict[int, Manifest]] = {stage: {} for stage in STAGES}
+    for stage, recipe in recipes.items():
+        for shard in shards if recipe is not None else ():
+            revision = commits.latest_revision(lake, stage, run.asked.dataset, recipe or "", shard)
+            if revision is not None:
+                found[stage][shard] = revision.manifest
+    return found
+
+
+def _predictions(lake: Store, run: RunSpec) -> tuple[Prediction, ...]:
+    raise NotImplementedError
+
+
+def _pictures(lake: Store, clips: Iterable[Manifest], videos: set[str]) -> dict[str, tuple[str, ...]]:
+    """Make the pictures of some videos. A video whose clips cannot be read goes without: the report still is written."""
+    from shardmill.adapters.tar import DamagedTarError
+
+    pictures: dict[str, tuple[str, ...]] = {}
+    left = PICTURE_BYTES
+    for manifest in clips:
+        wanted = videos & {video.key for video in manifest.videos}
+        size = sum(part.size for part in manifest.parts)
+        if not wanted or size > left:
+            continue
+        left -= size
+        try:
+            pictures |= dict(_pictures_of_shard(lake, manifest, wanted))
+        except (StoreError, DamagedTarError, tarfile.TarError) as error:
+            log.warning("no pictures of shard %06d: %s", manifest.shard, error)
+    return pictures
+
+
+def _pictures_of_shard(lake: Store, manifest: Manifest, wanted: set[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    from shardmill.adapters.tar import read_clips
+    from shardmill.adapters.thumbnails import NoPictureError, thumbnail
+
+    missing = set(wanted)
+    for video in read_clips(lake, manifest):
+        if video.key not in missing:
+            continue
+        missing.discard(video.key)
+        made = []
+        for clip in moments(video.clips):
+            try:
+                made.append(thumbnail(clip))
+            except NoPictureError as error:
+                log.warning("no picture of %r: %s", video.key, error)
+        yield video.key, tuple(made)
+        if not missing:
+            return
+
+
+def moments(clips: Sequence[bytes], most: int = MOMENTS) -> list[bytes]:
+    """Choose clips spread evenly from the first to the last."""
+    if len(clips) <= most:
+        return list(clips)
+    return [clips[round(index * (len(clips) - 1) / (most - 1))] for index in range(most)]

@@ -1,0 +1,56 @@
+"""``make up`` and ``make down``: the stack, for as long as you like."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from shardmill.laptop.airflow import USER, keys
+from shardmill.laptop.postgres import PostgresError
+from shardmill.laptop.processes import ProcessError
+from shardmill.laptop.stack import StackBusyError, default_state, stack, stop_running
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Start the stack and stay, or end the one that runs."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("command", choices=("up", "down"))
+    parser.add_argument("--state", type=Path, default=default_state())
+    parser.add_argument("--slots", type=int, default=2, help="cores of the local Spark cluster")
+    asked = parser.parse_args(argv)
+    try:
+        if asked.command == "down":
+            stop_running(asked.state)
+        else:
+            _stay(asked.state, asked.slots)
+    except (ProcessError, PostgresError, StackBusyError) as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _stay(state: Path, slots: int) -> None:
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with stack(state, slots=slots) as (address, processes):
+            print(
+                f"\n  {address.url}   log in as {USER} / {keys(state)['password']}\n  end it by Ctrl-C or `make down`"
+            )
+            sys.stdout.flush()
+            while True:
+                processes.check()
+                time.sleep(1.0)
+    except KeyboardInterrupt:
+        return
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

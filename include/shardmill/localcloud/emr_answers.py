@@ -1,0 +1,163 @@
+"""Write clusters and steps the way EMR's API does."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from shardmill.localcloud.emr_state import Cluster, Reason, Step
+
+ACCOUNT = "123456789012"
+Answer = dict[str, Any]
+
+
+def filled(answer: Mapping[str, Any]) -> Answer:
+    """Drop the fields that have no value: EMR leaves them out."""
+    return {key: value for key, value in answer.items() if value is not None and value != ""}
+
+
+def arn(cluster: Cluster, region: str) -> str:
+    """Give the ARN of a cluster."""
+    return f"arn:aws:elasticmapreduce:{region}:{ACCOUNT}:cluster/{cluster.id}"
+
+
+def _reason(reason: Reason) -> Answer:
+    return filled({"Code": reason.code, "Message": reason.message})
+
+
+def _cluster_status(cluster: Cluster) -> Answer:
+    times = {"CreationDateTime": cluster.created, "ReadyDateTime": cluster.ready, "EndDateTime": cluster.ended}
+    return {"State": cluster.state, "StateChangeReason": _reason(cluster.reason), "Timeline": filled(times)}
+
+
+def cluster_summary(cluster: Cluster, region: str) -> Answer:
+    """Write what ListClusters says of a cluster."""
+    return {
+        "Id": cluster.id,
+        "Name": cluster.request["Name"],
+        "Status": _cluster_status(cluster),
+        "NormalizedInstanceHours": 0,
+        "ClusterArn": arn(cluster, region),
+    }
+
+
+def cluster_details(cluster: Cluster, region: str) -> Answer:
+    """Write what DescribeCluster says of a cluster."""
+    request = cluster.request
+    instances = request["Instances"]
+    placement = instances.get("Placement", {})
+    attributes = {
+        "Ec2KeyName": instances.get("Ec2KeyName"),
+        "Ec2SubnetId": instances.get("Ec2SubnetId"),
+        "Ec2AvailabilityZone": placement.get("AvailabilityZone", f"{region}a"),
+        "IamInstanceProfile": request.get("JobFlowRole"),
+    }
+    copied = ("ReleaseLabel", "CustomAmiId", "EbsRootVolumeSize", "ServiceRole", "LogUri", "SecurityConfiguration")
+    return {
+        **cluster_summary(cluster, region),
+        **filled({name: request.get(name) for name in copied}),
+        "Ec2InstanceAttributes": filled(attributes),
+        "InstanceCollectionType": "INSTANCE_GROUP",
+        "RequestedAmiVersion": "",
+        "AutoTerminate": not cluster.keeps_alive,
+        "TerminationProtected": cluster.protected,
+        "UnhealthyNodeReplacement": False,
+        "VisibleToAllUsers": request.get("VisibleToAllUsers", True),
+        "Applications": [filled({"Name": app.get("Name")}) for app in request.get("Applications", ())],
+        "Tags": [{"Key": key, "Value": value} for key, value in cluster.tags.items()],
+        "MasterPublicDnsName": "localhost",
+        "Configurations": list(request.get("Configurations", ())),
+        "StepConcurrencyLevel": cluster.concurrency,
+        "PlacementGroups": [],
+    }
+
+
+def step_details(step: Step) -> Answer:
+    """Write what DescribeStep and ListSteps say of a step."""
+    times = {"CreationDateTime": step.created, "StartDateTime": step.started, "EndDateTime": step.ended}
+    status: Answer = {
+        "State": step.state,
+        "StateChangeReason": filled({"Message": step.message}),
+        "Timeline": filled(times),
+    }
+    if step.failure is not None:
+        failure = step.failure
+        status["FailureDetails"] = filled(
+            {"Reason": failure.reason, "Message": failure.message, "LogFile": failure.log_file}
+        )
+    config = {"Jar": step.jar, "Properties": dict(step.properties), "Args": list(step.arguments)}
+    return {
+        "Id": step.id,
+        "Name": step.name,
+        "Config": config | filled({"MainClass": step.main_class}),
+        "ActionOnFailure": step.on_failure,
+        "Status": status,
+    }
+
+
+_NODE_STATES = {
+    "STARTING": "PROVISIONING",
+    "BOOTSTRAPPING": "BOOTSTRAPPING",
+    "RUNNING": "RUNNING",
+    "WAITING": "RUNNING",
+    "TERMINATING": "SHUTTING_DOWN",
+}
+
+
+def instance_groups(cluster: Cluster) -> list[Answer]:
+    """Write what ListInstanceGroups says of a cluster."""
+    state = _NODE_STATES.get(cluster.state, "TERMINATED")
+    running = 0 if state == "TERMINATED" else None
+    times = {"CreationDateTime": cluster.created, "ReadyDateTime": cluster.ready, "EndDateTime": cluster.ended}
+    return [
+        {
+            "Id": f"ig-{cluster.id[2:]}{number}",
+            "Name": group.get("Name") or group["InstanceRole"].title(),
+            "Market": group.get("Market", "ON_DEMAND"),
+            "InstanceGroupType": group["InstanceRole"],
+            "InstanceType": group["InstanceType"],
+            "RequestedInstanceCount": group["InstanceCount"],
+            "RunningInstanceCount": group["InstanceCount"] if running is None else running,
+            "Status": {"State": state, "StateChangeReason": {}, "Timeline": filled(times)},
+            "Configurations": group.get("Configurations", []),
+            "EbsBlockDevices": [],
+            "ShrinkPolicy": {},
+        }
+        for number, group in enumerate(requested_groups(cluster.request["Instances"]))
+    ]
+
+
+def requested_groups(instances: Mapping[str, Any]) -> list[Answer]:
+    """Give the instance groups of a request, those of the older short form too."""
+    if instances.get("InstanceGroups"):
+        return [dict(group) for group in instances["InstanceGroups"]]
+    count = instances.get("InstanceCount", 1)
+    groups = [{"InstanceRole": "MASTER", "InstanceType": instances["MasterInstanceType"], "InstanceCount": 1}]
+    if count > 1:
+        core = instances.get("SlaveInstanceType", instances["MasterInstanceType"])
+        groups.append({"InstanceRole": "CORE", "InstanceType": core, "InstanceCount": count - 1})
+    return groups
+
+
+def instances(cluster: Cluster) -> list[Answer]:
+    """Write what ListInstances says of a cluster."""
+    found: list[Answer] = []
+    for group in instance_groups(cluster):
+        state = {"SHUTTING_DOWN": "RUNNING"}.get(group["Status"]["State"], group["Status"]["State"])
+        for number in range(group["RequestedInstanceCount"]):
+            node = len(found) + 1
+            found.append(
+                {
+                    "Id": f"ci-{group['Id'][3:]}{number:04d}",
+                    "Ec2InstanceId": "i-" + hashlib.sha256(f"{cluster.id}/{node}".encode()).hexdigest()[:17],
+                    "PrivateIpAddress": "127.0.0.1",
+                    "PrivateDnsName": "localhost",
+                    "InstanceGroupId": group["Id"],
+                    "Market": group["Market"],
+                    "InstanceType": group["InstanceType"],
+                    "EbsVolumes": [],
+                    "Status": {**group["Status"], "State": state},
+                }
+            )
+    return found
