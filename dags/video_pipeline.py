@@ -14,6 +14,7 @@ before it; the cluster also ends itself when idle.
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from airflow.sdk import dag
 
@@ -40,12 +41,12 @@ from shardmill_airflow.outcomes import remember_failure
     },
 )
 def video_pipeline() -> None:
-    planned = tasks.plan()
+    planned: Any = tasks.plan().as_setup()
     spec_uri = planned["spec_uri"]
     ingested = tasks.ingest.partial(spec_uri=spec_uri).expand(batch=planned)
-    clips = tasks.split.partial(spec_uri=spec_uri).expand(batch=ingested)
+    clips: Any = tasks.split.partial(spec_uri=spec_uri).expand(batch=ingested)
     labelled = tasks.label(spec_uri, clips)
-    records = tasks.features.partial(spec_uri=labelled).expand(batch=planned)
+    records: Any = tasks.features.partial(spec_uri=labelled).expand(batch=planned)
     selected = tasks.select(spec_uri, records)
 
     create = CreateCluster(task_id="create_cluster", spec_uri=selected).as_setup()
@@ -55,10 +56,10 @@ def video_pipeline() -> None:
     report = tasks.report(spec_uri)
 
     create >> train >> evaluate >> tasks.publish(spec_uri)
-    # The plan counts as a setup too: a teardown runs when at least one of its setups succeeded, so the cluster is
-    # looked for and ended even where create_cluster itself was marked failed after the cluster came up.
-    evaluate >> delete.as_teardown(setups=[planned.operator.as_setup(), create])
-    delete >> report.as_teardown(setups=planned.operator, on_failure_fail_dagrun=True)
+    # The plan is a setup of both teardowns too (they take its spec_uri): a teardown runs when at least one of its
+    # setups succeeded, so the cluster is ended even where create_cluster was marked failed after it came up.
+    evaluate >> delete.as_teardown(setups=create)
+    delete >> report.as_teardown(on_failure_fail_dagrun=True)
 
 
 video_pipeline()

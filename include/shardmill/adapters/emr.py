@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 ALIVE = ("STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING")
 ENDED = ("TERMINATED", "TERMINATED_WITH_ERRORS")
@@ -59,7 +59,7 @@ def ensure_cluster(emr: Any, emr_once: Any, request: Mapping[str, Any]) -> tuple
             if error.response["Error"]["Code"] in _REFUSED:
                 raise RefusedError(f"EMR refused the cluster: {error.response['Error']['Message']}") from error
             lost = error
-        except HTTPClientError as error:
+        except BotoCoreError as error:  # no answer: it may have taken effect
             lost = error
         found = live_clusters(emr, request["Name"])
     if not found:
@@ -92,7 +92,7 @@ def ensure_step(emr: Any, emr_once: Any, cluster_id: str, step: Mapping[str, Any
         if error.response["Error"]["Code"] in _REFUSED:
             raise RefusedError(f"EMR refused the step: {error.response['Error']['Message']}") from error
         lost = error
-    except HTTPClientError as error:
+    except BotoCoreError as error:  # no answer: it may have taken effect
         lost = error
     found = _usable_steps(emr, cluster_id, step["Name"])
     if not found:

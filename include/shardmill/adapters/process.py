@@ -5,10 +5,12 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)  # loaded here: after a fork nothing may be imported or allocated lightly
@@ -25,6 +27,18 @@ def die_with_parent() -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() == 1:  # the parent ended before the request took hold
         os._exit(1)
+
+
+def start_child(argv: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    """Start a program that dies with the calling thread, in a session of its own, without stdin.
+
+    Args:
+        argv: the program and its arguments.
+        options: of ``Popen``, such as ``env``, ``cwd``, ``stdout``.
+    """
+    defaults: dict[str, Any] = {"stdin": subprocess.DEVNULL, "start_new_session": True}
+    # After the fork die_with_parent makes two system calls and takes no lock, so other threads do no harm.
+    return subprocess.Popen(argv, preexec_fn=die_with_parent, **{**defaults, **options})  # noqa: PLW1509
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-MAX_LINES = 5
-"""More series than this are shown as their mean, lowest and highest."""
+Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,6 @@ class Line:
     end_x: float
     end_y: float
     last: float
-    label_y: float
-    """Where its name is written without touching another's."""
 
 
 @dataclass(frozen=True)
@@ -53,70 +50,53 @@ def round_step(span: float, steps: int) -> float:
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
 
 
-def gather_lines(series: Mapping[str, Sequence[float]], most: int = MAX_LINES) -> dict[str, list[float]]:
-    """Keep a few series as they are; give the mean, the lowest and the highest of many.
+def line_chart(series: Mapping[str, Sequence[Point]], width: int = 520, height: int = 240) -> LineChart | None:
+    """Lay out series of points (step, value at least 0); None where there is nothing to show.
 
-    Points that are not finite are dropped from where they first occur: a diverged line ends there.
+    A series ends before its first value that is not finite.
     """
-    finite: dict[str, list[float]] = {}
-    for name, values in series.items():
-        end = next((index for index, value in enumerate(values) if not math.isfinite(value)), len(values))
-        finite[name] = [float(value) for value in values[:end]]
-    finite = {name: values for name, values in finite.items() if values}
-    if len(finite) <= most:
-        return finite
-    columns = list(zip(*finite.values(), strict=False))
-    return {
-        f"mean of {len(finite)}": [sum(column) / len(column) for column in columns],
-        "highest": [max(column) for column in columns],
-        "lowest": [min(column) for column in columns],
-    }
-
-
-def line_chart(series: Mapping[str, Sequence[float]], width: int = 640, height: int = 260) -> LineChart | None:
-    """Lay out series of values above 0, one a step, over their steps 1, 2, …; None where there is nothing to show."""
-    drawn = gather_lines(series)
+    drawn = {name: points for name, found in series.items() if (points := _finite(found))}
     if not drawn:
         return None
-    left, right, top, bottom = 48.0, width - 96.0, 12.0, height - 34.0
-    steps = max(len(values) for values in drawn.values())
-    highest = max(max(values) for values in drawn.values())
+    left, right, top, bottom = 44.0, width - 12.0, 12.0, height - 34.0
+    steps = [step for points in drawn.values() for step, _ in points]
+    highest = max(value for points in drawn.values() for _, value in points)
     y_step = round_step(highest, 5) if highest > 0 else 1.0
     y_max = y_step * max(1, math.ceil(highest / y_step - 1e-9))
 
-    def place(index: int, value: float) -> tuple[float, float]:
-        x = left + (right - left) * (index / (steps - 1) if steps > 1 else 0.5)
-        return round(x, 1), round(bottom - (bottom - top) * value / y_max, 1)
+    def x_of(step: float) -> float:
+        share = (step - min(steps)) / (max(steps) - min(steps)) if max(steps) > min(steps) else 0.5
+        return round(left + (right - left) * share, 1)
 
-    ends = [place(len(values) - 1, values[-1]) for values in drawn.values()]
-    lines = []
-    for (name, values), (x, y), label_y in zip(
-        drawn.items(), ends, spread_labels([y for _, y in ends], 15.0), strict=True
-    ):
-        points = " ".join("{:g},{:g}".format(*place(index, value)) for index, value in enumerate(values))
-        lines.append(Line(name, points, x, y, values[-1], label_y))
-    y_ticks = [Tick(place(0, y_step * count)[1], f"{y_step * count:g}") for count in range(round(y_max / y_step) + 1)]
+    def y_of(value: float) -> float:
+        return round(bottom - (bottom - top) * value / y_max, 1)
+
     return LineChart(
-        width, height, left, right, top, bottom, tuple(lines), _step_ticks(steps, left, right), tuple(y_ticks)
+        *(width, height, left, right, top, bottom),
+        lines=tuple(
+            _line(name, [(x_of(step), y_of(value)) for step, value in points], points[-1][1])
+            for name, points in drawn.items()
+        ),
+        x_ticks=tuple(Tick(x_of(step), f"{step:g}") for step in _round_steps(min(steps), max(steps))),
+        y_ticks=tuple(Tick(y_of(y_step * n), f"{y_step * n:g}") for n in range(round(y_max / y_step) + 1)),
     )
 
 
-def _step_ticks(steps: int, left: float, right: float) -> tuple[Tick, ...]:
-    if steps == 1:
-        return (Tick((left + right) / 2, "1"),)
-    apart = max(1, int(round_step(steps, 8)))
-    shown = sorted({1, *range(apart, steps + 1, apart)})
-    return tuple(Tick(round(left + (right - left) * (step - 1) / (steps - 1), 1), str(step)) for step in shown)
+def _line(name: str, places: Sequence[Point], last: float) -> Line:
+    return Line(name, " ".join(f"{x:g},{y:g}" for x, y in places), *places[-1], last)
 
 
-def spread_labels(places: Sequence[float], apart: float) -> list[float]:
-    """Move labels down until none is nearer than ``apart`` to the one above it; the order is kept."""
-    moved = [0.0] * len(places)
-    floor = -math.inf
-    for index in sorted(range(len(places)), key=lambda index: places[index]):
-        moved[index] = max(places[index], floor)
-        floor = moved[index] + apart
-    return moved
+def _finite(points: Sequence[Point]) -> list[Point]:
+    end = next((index for index, (_, value) in enumerate(points) if not math.isfinite(value)), len(points))
+    return list(points[:end])
+
+
+def _round_steps(first: float, last: float) -> list[float]:
+    if last <= first:
+        return [first]
+    apart = max(1.0, round_step(last - first, 8))
+    rounded = [apart * count for count in range(math.ceil(first / apart), math.floor(last / apart) + 1)]
+    return rounded if rounded[0] - first < apart / 2 else [first, *rounded]
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,10 @@ class LabelRow:
 
     label: str
     precision: float | None
-    positives: int | None
+    """Average precision; None where no validation video has the label."""
+    positives: int
+    """Validation videos that have it."""
+    training_positives: int
 
 
 @dataclass(frozen=True)
@@ -74,10 +77,13 @@ class Page:
     ablations: tuple[Bar, ...]
     labels: tuple[LabelRow, ...]
     curve: LineChart | None
-    curve_step: str
+    videos: int | None
+    """Validation videos that the score is of."""
     shown: tuple[Shown, ...]
-    predicted: int
+    listed: int
+    """Predictions that are known video by video."""
     hits: int
+    """Those of them whose best label is right."""
     shards: tuple[ShardRow, ...]
     shards_left_out: int
     rejects: tuple[RejectGroup, ...]

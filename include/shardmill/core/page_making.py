@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from shardmill.core import charts
 from shardmill.core.page import Figure, LabelRow, Page, Section, Setting, Shown, count_text, score_text
 from shardmill.core.report import Found, ShardRow, TaskOutcome, group_rejects, shard_rows, task_rows
+from shardmill.specs.records import MetricsReport, ModelManifest
 from shardmill.specs.video_pipeline import VideoPipelineSpec
 
 MAX_SHARD_ROWS = 60
+MAX_WORKER_LINES = 3
 METRICS = {
     "gap": (
         "GAP@20",
@@ -50,11 +51,11 @@ def make_page(found: Found, tasks: Sequence[TaskOutcome], failure: str, shown: S
         counts=_counts(found, rows),
         metrics=_metric_figures(metrics) if metrics else (),
         ablations=_ablation_bars(metrics) if metrics else (),
-        labels=_label_rows(found),
-        curve=charts.line_chart(found.losses),
-        curve_step=found.loss_step,
+        labels=_label_rows(metrics) if metrics else (),
+        curve=charts.line_chart(_loss_series(found.model)) if found.model else None,
+        videos=metrics.videos if metrics else None,
         shown=tuple(shown),
-        predicted=len(found.predictions),
+        listed=len(found.predictions),
         hits=sum(prediction.hit for prediction in found.predictions),
         shards=kept,
         shards_left_out=len(rows) - len(kept),
@@ -88,21 +89,48 @@ def _counts(found: Found, rows: Sequence[ShardRow]) -> tuple[Figure, ...]:
     return tuple(Figure(name, count_text(value)) for name, value in figures.items())
 
 
-def _metric_figures(metrics: Any) -> tuple[Figure, ...]:
+def _metric_figures(metrics: MetricsReport) -> tuple[Figure, ...]:
     return tuple(
         Figure(name, score_text(getattr(metrics, field)), meaning) for field, (name, meaning) in METRICS.items()
     )
 
 
-def _ablation_bars(metrics: Any) -> tuple[charts.Bar, ...]:
+def _ablation_bars(metrics: MetricsReport) -> tuple[charts.Bar, ...]:
     values = {"all of it": metrics.gap} | {name: getattr(metrics, field) for field, (name, _) in ABLATIONS.items()}
     notes = dict(ABLATIONS.values())
     made = charts.bars(values, longest=1.0, main="all of it")
     return tuple(charts.Bar(bar.name, bar.value, bar.share, bar.main, notes.get(bar.name, "")) for bar in made)
 
 
-def _label_rows(found: Found) -> tuple[LabelRow, ...]:
-    return tuple(LabelRow(label, found.label_precision[label], found.positives.get(label, 0)) for label in sorted(found.label_precision))
+def _label_rows(metrics: MetricsReport) -> tuple[LabelRow, ...]:
+    scored = sorted(metrics.labels, key=lambda score: (-score.positives, score.label))
+    return tuple(
+        LabelRow(
+            score.label,
+            score.average_precision if score.positives else None,
+            score.positives,
+            score.training_positives,
+        )
+        for score in scored
+    )
+
+
+def _loss_series(model: ModelManifest) -> dict[str, list[charts.Point]]:
+    """Give the losses by epoch: on training and validation videos, and each worker's, or the span of many."""
+    history = model.history
+    series: dict[str, list[charts.Point]] = {
+        "training": [(entry.epoch, entry.loss) for entry in history],
+        "validation": [(entry.epoch, entry.validation_loss) for entry in history if entry.validation_loss is not None],
+    }
+    told = [entry for entry in history if entry.worker_losses]
+    workers = min((len(entry.worker_losses) for entry in told), default=0)
+    if 1 < workers <= MAX_WORKER_LINES:
+        for worker in range(workers):
+            series[f"worker {worker}"] = [(entry.epoch, entry.worker_losses[worker]) for entry in told]
+    elif workers:
+        series["worst worker"] = [(entry.epoch, max(entry.worker_losses)) for entry in told]
+        series["best worker"] = [(entry.epoch, min(entry.worker_losses)) for entry in told]
+    return series
 
 
 def settings(asked: VideoPipelineSpec) -> tuple[Section, ...]:
@@ -121,6 +149,12 @@ def _origins(found: Found) -> tuple[tuple[str, str], ...]:
     run = found.run
     origins = [
         ("run's folder", run.folder),
+        (
+            "model",
+            f"{found.model.trainer}, {found.model.parameters} weights, {found.model.weights_sha256}"
+            if found.model
+            else "–",
+        ),
         ("clips' recipe", run.asked.split_recipe.hash),
         ("records' recipe", run.asked.feature_recipe(found.labels_digest).hash if found.labels_digest else "–"),
     ]

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 from shardmill.adapters import lake as commits
 from shardmill.adapters.run_folder import find, run_key
-from shardmill.adapters.store import MissingObjectError, Store, StoreError
+from shardmill.adapters.store import Store, StoreError
 from shardmill.core.page import Shown
 from shardmill.core.page_making import make_page
 from shardmill.core.report import STAGES, Found, Manifests, Prediction, TaskOutcome, choose_shown
 from shardmill.specs.manifest import Manifest, Stage
-from shardmill.specs.records import MetricsReport, ModelManifest, PredictionSet, RecordSet
+from shardmill.specs.records import MetricsReport, ModelManifest, Predictions, RecordSet
 from shardmill.specs.run import RunLabels, RunPlan, RunSpec
 
 __all__ = ["RunSummary", "TaskOutcome", "summarise", "write_report"]
@@ -119,11 +119,17 @@ def _manifests(lake: Store, run: RunSpec, shards: Iterable[int], labels_digest: 
 
 
 def _predictions(lake: Store, run: RunSpec) -> tuple[Prediction, ...]:
-    raise NotImplementedError
+    said = find(lake, run.run, "predictions.json", Predictions)
+    listed = said.listed.items() if said else ()
+    return tuple(Prediction(video, one.labels, tuple(sorted(one.top, key=_by_score))) for video, one in listed)
+
+
+def _by_score(scored: tuple[str, float]) -> tuple[float, str]:
+    return -scored[1], scored[0]
 
 
 def _pictures(lake: Store, clips: Iterable[Manifest], videos: set[str]) -> dict[str, tuple[str, ...]]:
-    """Make the pictures of some videos. A video whose clips cannot be read goes without: the report still is written."""
+    """Make the pictures of some videos; one whose clips cannot be read goes without, and the report is still written."""
     from shardmill.adapters.tar import DamagedTarError
 
     pictures: dict[str, tuple[str, ...]] = {}

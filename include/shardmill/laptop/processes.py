@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Mapping
@@ -80,6 +81,8 @@ class Processes:
 
     def stop(self) -> None:
         """End all, the last started first; what is left after a grace period is killed, orphans included."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # an impatient second Ctrl-C must not leave half of it running
         give_up = time.monotonic() + GRACE_SECONDS
         for process in reversed(self._running.values()):
             if process.poll() is None:

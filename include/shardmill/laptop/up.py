@@ -37,10 +37,8 @@ def _stay(state: Path, slots: int) -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         with stack(state, slots=slots) as (address, processes):
-            print(
-                f"\n  {address.url}   log in as {USER} / {keys(state)['password']}\n  end it by Ctrl-C or `make down`"
-            )
-            sys.stdout.flush()
+            print(f"\n  {address.url}   log in as {USER} / {keys(state)['password']}", flush=True)
+            print("  end it by Ctrl-C or `make down`", flush=True)
             while True:
                 processes.check()
                 time.sleep(1.0)

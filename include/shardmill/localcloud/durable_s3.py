@@ -11,7 +11,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import parse_qs, unquote
@@ -151,7 +151,7 @@ class DurableS3:
             content=content,
             size=key.size,
             etag=key.etag.strip('"'),
-            modified=key.last_modified.replace(tzinfo=timezone.utc).timestamp(),
+            modified=key.last_modified.replace(tzinfo=UTC).timestamp(),
             storage_class=key.storage_class or "STANDARD",
             metadata=dict(key.metadata.items()),
             tags=self._backend.tagger.get_tag_dict_for_resource(key.arn),
@@ -176,7 +176,7 @@ class DurableS3:
     def _load_bucket(self, files: BucketFiles) -> None:
         about = files.about()
         bucket = self._backend.create_bucket(about["name"], about["region"])
-        bucket.creation_date = datetime.fromtimestamp(about["created"], tz=timezone.utc)
+        bucket.creation_date = datetime.fromtimestamp(about["created"], tz=UTC)
         self._stored[bucket.name] = {}
         for record in files.load():
             key = self._load_key(bucket, record)
@@ -206,7 +206,7 @@ class DurableS3:
             checksum_parts=record.checksum.get("parts"),
         )
         key.contentsize = record.size
-        key.last_modified = datetime.fromtimestamp(record.modified, tz=timezone.utc).replace(tzinfo=None)
+        key.last_modified = datetime.fromtimestamp(record.modified, tz=UTC).replace(tzinfo=None)
         key.checksum_algorithm = record.checksum.get("algorithm")
         key.website_redirect_location = record.redirect or None
         key.set_metadata(dict(record.metadata), replace=True)
@@ -216,7 +216,7 @@ class DurableS3:
 def _put_on_disk(key: FakeKey, path: Path) -> None:
     """Let moto read the object from our file, and free what it held of it and of the parts it was made from."""
     key._value_buffer.close()
-    key._value_buffer = FileBuffer(path)
+    key._value_buffer = FileBuffer(path)  # type: ignore[assignment]
     if key.multipart is not None:
         for part in key.multipart.parts.values():
             part.dispose()

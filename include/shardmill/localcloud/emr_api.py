@@ -6,6 +6,7 @@ import secrets
 import string
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from shardmill.localcloud import emr_answers as answers
@@ -136,7 +137,7 @@ class EmrApi:
     def set_keep_alive(self, request: Request) -> Answer:
         for cluster in [self._job_flow(cluster_id) for cluster_id in request["JobFlowIds"]]:
             keeps = request["KeepJobFlowAliveWhenNoSteps"]
-            self._table.change(cluster.id, lambda known, keeps=keeps: replace(known, keeps_alive=keeps))
+            self._table.change(cluster.id, partial(replace, keeps_alive=keeps))
         return {}
 
     def modify_cluster(self, request: Request) -> Answer:

@@ -62,7 +62,9 @@ def _check_roles(request: Mapping[str, Any], holdings: Holdings) -> None:
 
 def _check_groups(label: str, instances: Mapping[str, Any]) -> None:
     if instances.get("InstanceFleets"):
-        raise RefusedError("The local EMR takes instance groups only: use Instances.InstanceGroups, not InstanceFleets.")
+        raise RefusedError(
+            "The local EMR takes instance groups only: use Instances.InstanceGroups, not InstanceFleets."
+        )
     groups = instances.get("InstanceGroups", ())
     if groups and instances.get("MasterInstanceType"):
         raise RefusedError("Specify either InstanceGroups or MasterInstanceType, not both.")

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from shardmill.adapters.video.cut import CutVideo, cut_video, tools
-from shardmill.adapters.video.error import VideoError
+from shardmill.adapters.video.error import StoppedError, VideoError
 
-__all__ = ["CutVideo", "VideoError", "cut_video", "tools"]
+__all__ = ["CutVideo", "StoppedError", "VideoError", "cut_video", "tools"]

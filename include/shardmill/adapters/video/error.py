@@ -1,4 +1,4 @@
-"""What a video that cannot be used raises."""
+"""What goes wrong with a video."""
 
 from __future__ import annotations
 
@@ -16,3 +16,11 @@ class VideoError(ValueError):
         """
         super().__init__(message)
         self.reason, self.message, self.detail = reason, message, detail
+
+
+class FramesDifferError(ValueError):
+    """The decoder's frames are not those that the clips were planned for."""
+
+
+class StoppedError(RuntimeError):
+    """The work was stopped by somebody else; the video is not to blame."""

@@ -57,13 +57,13 @@ def probe(path: Path, name: str) -> Probe:
             stream = _video_stream(container)
             facts = describe(container, name)
             audio = container.streams.audio[0].index if container.streams.audio else None
-            time_base = stream.time_base
+            index, time_base = stream.index, stream.time_base  # once the container is closed, they read as garbage
             ticks, last_ticks = _packet_ticks(container, stream)
     except av.error.FFmpegError as error:
         raise VideoError("damaged", f"expected a whole video, found one that cannot be read: {error}") from error
     if time_base is None or time_base <= 0:
         raise VideoError("unsupported", f"expected a time base for the video stream, found {time_base}")
-    return Probe(path, stream.index, audio, time_base, ticks, last_ticks, facts)
+    return Probe(path, index, audio, time_base, ticks, last_ticks, facts)
 
 
 def _open(path: Path) -> InputContainer:

@@ -1,0 +1,148 @@
+"""What training reads and what training and evaluation publish."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from shardmill.specs.training import TrainSpec
+from shardmill.specs.value import Spec, canonical_json, short_hash
+
+
+class RecordPart(Spec):
+    """One TFRecord file of the lake."""
+
+    uri: str
+    sha256: str
+    records: int = Field(ge=1)
+    """Records in the file."""
+
+
+class RecordSet(Spec):
+    """The records of a run, stored as ``records.json`` in its folder."""
+
+    vocabulary: tuple[str, ...] = Field(min_length=1)
+    """The labels; a record holds indices into it."""
+    max_frames: int = Field(ge=1, le=300)
+    """Frames of the longest record."""
+    train: tuple[RecordPart, ...]
+    validation: tuple[RecordPart, ...]
+
+    @property
+    def digest(self) -> str:
+        """Short hash of all that is above."""
+        return short_hash(self.model_dump())
+
+    def to_json(self) -> bytes:
+        return canonical_json(self.model_dump(mode="json"))
+
+
+MODEL_VERSION = 1
+"""Raised by hand when the same weights would mean something else, or the same spec another model."""
+
+
+def model_inputs(training: TrainSpec, records: RecordSet) -> str:
+    """Give the short hash of all that decides a model; equal hashes mean that it need not be trained again."""
+    return short_hash({"training": training.model_dump(), "records": records.digest, "model_version": MODEL_VERSION})
+
+
+class EpochLoss(Spec):
+    """How well the model did after an epoch; epoch 0 is before training."""
+
+    epoch: int = Field(ge=0)
+    loss: float
+    """Binary cross-entropy on the training records: while training where the workers report it, else measured after."""
+    validation_loss: float | None = None
+    """The same, measured on the validation records after the epoch."""
+    worker_losses: tuple[float, ...] = ()
+    """Each worker's loss while training, where the workers report it."""
+
+
+class ModelManifest(Spec):
+    """A trained model, stored as ``model/model.json``; with our code it says all that is needed to rebuild it."""
+
+    inputs: str
+    """Short hash of what the model was trained with."""
+    model_version: int
+    training: TrainSpec
+    vocabulary: tuple[str, ...]
+    records: str
+    """Digest of the RecordSet."""
+    train_records: int = Field(ge=1)
+    label_counts: tuple[int, ...]
+    """Training records with each label of the vocabulary."""
+    weights: str
+    """Key of the .npz with weights and feature means, below the run's folder."""
+    weights_sha256: str
+    parameters: int = Field(ge=1)
+    """Number of weights."""
+    trainer: str
+    history: tuple[EpochLoss, ...]
+    seconds: float
+    """Wall seconds of the training itself, without start-up."""
+    examples_per_second: float
+
+    def to_json(self) -> bytes:
+        return canonical_json(self.model_dump(mode="json"))
+
+
+class LabelScore(Spec):
+    """One label's part in the mean average precision."""
+
+    label: str
+    average_precision: float
+    positives: int
+    """Validation videos that have the label; without any the average precision counts as 0."""
+    training_positives: int
+
+
+class MetricsReport(Spec):
+    """The evaluation of a model, stored as ``metrics.json`` in the run's folder."""
+
+    inputs: str
+    """The ``inputs`` of the model."""
+    videos: int = Field(ge=1)
+    """Validation videos."""
+    loss: float
+    """Binary cross-entropy on the validation records."""
+    gap: float
+    """Global average precision over each video's 20 best labels."""
+    map: float
+    """Mean over the labels of the average precision."""
+    hit_at_1: float
+    """Share of videos whose best label is right."""
+    perr: float
+    """Precision at equal recall rate."""
+    gap_rgb_only: float
+    """GAP with the audio set to its training mean."""
+    gap_audio_only: float
+    """GAP with the picture set to its training mean."""
+    gap_shuffled_frames: float
+    """GAP with each video's frames in random order."""
+    gap_constant: float
+    """GAP of the training frequencies of the labels as prediction for every video."""
+    labels: tuple[LabelScore, ...]
+
+    def to_json(self) -> bytes:
+        return canonical_json(self.model_dump(mode="json"))
+
+
+class VideoPrediction(Spec):
+    """What the model says of one validation video."""
+
+    labels: tuple[str, ...]
+    """Its true labels."""
+    top: tuple[tuple[str, float], ...]
+    """The five best labels with their scores."""
+
+
+class Predictions(Spec):
+    """Predictions for validation videos, stored as ``predictions.json`` in the run's folder."""
+
+    inputs: str
+    """The ``inputs`` of the model."""
+    videos: int
+    """Validation videos; when there are very many, only the first by id are listed."""
+    listed: dict[str, VideoPrediction]
+
+    def to_json(self) -> bytes:
+        return canonical_json(self.model_dump(mode="json"))

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shardmill.core import planning
+from shardmill.core.layout import manifest_key, revision_of, shard_number
+from shardmill.specs.manifest import SourceObject
+from shardmill.specs.value import parse_shard_range
+
+FOUND = {number: SourceObject(uri=f"file:///s/x-{number:06d}.tar", size=10, version="v") for number in (0, 1, 5)}
+
+
+def test_all_takes_every_shard_that_is_there():
+    assert list(planning.choose_shards("all", FOUND, "file:///s")) == [0, 1, 5]
+
+
+def test_a_range_takes_its_shards_each_once_and_in_order():
+    assert list(planning.choose_shards("5,000000..000001,1", FOUND, "file:///s")) == [0, 1, 5]
+
+
+def test_an_absent_shard_is_named_with_counts():
+    with pytest.raises(
+        planning.BadRequestError, match=r"3 asked for by '0\.\.2', 2 found, 1 absent at file:///s: 000002"
+    ):
+        planning.choose_shards("0..2", FOUND, "file:///s")
+
+
+def test_a_source_without_shards_is_refused_with_its_count():
+    with pytest.raises(planning.BadRequestError, match="0 found at file:///s"):
+        planning.choose_shards("all", {}, "file:///s")
+
+
+@pytest.mark.parametrize("text", ["", "a", "3..1", "1..", "-1", "1;2", "1234567"])
+def test_what_is_no_range_is_refused(text):
+    with pytest.raises(ValueError, match="range"):
+        parse_shard_range(text)
+
+
+@given(
+    st.dictionaries(st.integers(0, 5000), st.integers(0, 10**12), max_size=300),
+    st.integers(1, 10**13),
+)
+def test_batches_hold_every_shard_once_in_order_and_are_never_too_many(shards, aim):
+    batches = planning.batch_shards(shards, aim)
+    assert [number for batch in batches for number in batch] == sorted(shards)
+    assert len(batches) <= 2 * planning.MAX_BATCHES
+    assert all(len(batch) == 1 or sum(shards[number] for number in batch) <= max(aim, 10**15) for batch in batches)
+
+
+def test_a_batch_is_closed_before_it_grows_above_its_aim():
+    assert planning.batch_shards({0: 6, 1: 5, 2: 5, 3: 50, 4: 1}, 10) == [[0], [1, 2], [3], [4]]
+
+
+def test_a_training_that_would_be_silently_skipped_is_refused_by_field():
+    with pytest.raises(planning.BadRequestError, match=r"batch_size: 32 training records on 2 workers are 16 each"):
+        planning.check_enough_records({"train": 32, "validation": 4}, workers=2, batch_size=16)
+    planning.check_enough_records({"train": 34, "validation": 4}, workers=2, batch_size=16)
+
+
+def test_a_run_without_validation_records_is_refused_by_field():
+    with pytest.raises(planning.BadRequestError, match="validation_share: 100 training and 0 validation records"):
+        planning.check_enough_records({"train": 100}, workers=2, batch_size=16)
+
+
+def test_names_say_their_shard_and_revision():
+    assert shard_number("yt8m-lo-000205.tar") == 205
+    assert shard_number("yt8m-lo-205.tar") is None
+    assert revision_of(manifest_key("clips/d/abc", 7, 12)) == 12
+    assert revision_of("clips/d/abc/_manifests/000007/r012.json.tmp") is None

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+DAG_FILES = sorted((PROJECT / "dags").glob("*.py"))
+PARSE = """
+import sys, time
+import airflow.sdk, airflow.dag_processing.dagbag
+started = time.perf_counter()
+import runpy
+runpy.run_path(sys.argv[1])
+print(time.perf_counter() - started)
+print(sorted({"tensorflow", "keras", "pyspark", "boto3", "obstore", "av"} & set(sys.modules)))
+"""
+
+
+@pytest.fixture(scope="module")
+def dags(tmp_path_factory):
+    patch = pytest.MonkeyPatch()
+    patch.setenv("AIRFLOW_HOME", str(tmp_path_factory.mktemp("airflow")))
+    patch.setenv("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
+    patch.setenv("AIRFLOW__CORE__PLUGINS_FOLDER", str(PROJECT / "plugins"))
+    from airflow.dag_processing.dagbag import DagBag
+
+    bag = DagBag(str(PROJECT / "dags"))
+    assert bag.import_errors == {}
+    yield bag.dags
+    patch.undo()
+
+
+@pytest.mark.parametrize("path", DAG_FILES, ids=lambda path: path.stem)
+def test_a_dag_file_is_read_within_a_second_and_without_heavy_packages(path, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", PARSE, str(path)],
+        env={"AIRFLOW_HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "AIRFLOW__CORE__LOAD_EXAMPLES": "False"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    seconds, heavy = done.stdout.splitlines()[-2:]
+    assert float(seconds) < 1.0
+    assert heavy == "[]"
+
+
+@pytest.mark.parametrize("path", DAG_FILES, ids=lambda path: path.stem)
+def test_a_dag_file_stays_short(path):
+    assert len(path.read_text().splitlines()) <= 80
+
+
+def test_every_dag_has_documentation_owner_tags_retries_and_time_outs(dags):
+    for dag in dags.values():
+        assert dag.doc_md, dag.dag_id
+        assert dag.tags, dag.dag_id
+        assert dag.dagrun_timeout, dag.dag_id
+        for task in dag.tasks:
+            assert task.owner == "shardmill", task.task_id
+            assert task.retries >= 1, task.task_id
+            assert task.execution_timeout, task.task_id
+
+
+def test_every_cluster_is_torn_down_even_where_its_own_setup_failed(dags):
+    for dag in dags.values():
+        creators = {task.task_id for task in dag.tasks if task.task_type == "CreateCluster"}
+        for creator in creators:
+            teardowns = [task for task in dag.tasks if task.is_teardown and creator in task.upstream_task_ids]
+            assert [task.task_type for task in teardowns] == ["DeleteCluster"]
+            other_setups = {name for name in teardowns[0].upstream_task_ids - {creator} if dag.get_task(name).is_setup}
+            assert other_setups, "a teardown runs when one of its setups succeeded: it needs one that comes earlier"
+
+
+def test_a_failed_evaluation_fails_the_run_though_the_report_succeeds(dags):
+    dag = dags["video_pipeline"]
+    leaves = {task.task_id for task in dag.tasks if not task.downstream_task_ids}
+    assert leaves == {"publish", "report"}
+    assert "evaluate" in dag.get_task("publish").upstream_task_ids
+
+
+def test_the_defaults_of_the_form_are_a_valid_spec(dags):
+    from shardmill.specs.video_pipeline import VideoPipelineSpec
+    from shardmill_airflow.forms import read_form
+
+    dag = dags["video_pipeline"]
+    assert read_form(VideoPipelineSpec, dag.params.dump(), {}) == VideoPipelineSpec()
+
+
+@pytest.mark.parametrize(
+    ("conf", "message"),
+    [
+        ({"clip_second": 2}, "unknown field clip_second"),
+        ({"clip_seconds": 0}, "clip_seconds: "),
+        ({"source": "http://169.254.169.254/x"}, "source: .*expected s3://"),
+        ({"source": "s3://bucket/../other"}, "source: "),
+        ({"shards": "000009..000003"}, "shards: .*the range '000009..000003' is empty"),
+        ({"image_id": "ami-1; shutdown"}, "image_id: "),
+        ({"core_type": "{{ var.value.x }}"}, "core_type: "),
+    ],
+)
+def test_each_wrong_field_is_named(dags, conf, message):
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from shardmill.specs.video_pipeline import VideoPipelineSpec
+    from shardmill_airflow.forms import read_form
+
+    params = dags["video_pipeline"].params.dump() | conf
+    with pytest.raises(AirflowFailException, match=message):
+        read_form(VideoPipelineSpec, params, conf)
+
+
+def test_every_field_of_the_form_has_help_and_a_section(dags):
+    for name, param in dags["video_pipeline"].params.items():
+        assert dags["video_pipeline"].params.get_param(name).description, name
+        assert dags["video_pipeline"].params.get_param(name).schema.get("section"), (name, param)

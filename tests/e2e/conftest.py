@@ -1,0 +1,115 @@
+"""The whole stack, as `make up` starts it, in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from shardmill.adapters.process import process_tree
+from shardmill.adapters.store import Store
+from shardmill.jobs.sample import make_sample
+from shardmill.laptop.demo import DAG, watch
+from shardmill.laptop.rest import AirflowApi, TaskState
+from shardmill.laptop.stack import StackAddress, open_api, running_stack
+
+PATIENCE_SECONDS = 360
+
+
+@dataclass(frozen=True)
+class Laptop:
+    """A running stack and how to talk to it."""
+
+    address: StackAddress
+    api: AirflowApi
+    state: Path
+    source: Path
+
+    def conf(self, **changes: Any) -> dict[str, Any]:
+        """Fill in the form for the small sample."""
+        values = {"source": f"file://{self.source}", "dataset": "small", "batch_mb": 1, "batch_size": 4, "epochs": 2}
+        return values | changes
+
+    def run(self, run_id: str, **changes: Any) -> str:
+        """Trigger a run, wait for its end, give its state."""
+        self.api.trigger(DAG, self.conf(**changes), run_id)
+        return watch(self.api, run_id)
+
+    def wait_for(self, run_id: str, task: str, state: str) -> None:
+        """Wait until a task is in a state; fail where the run ends before."""
+        give_up = time.monotonic() + PATIENCE_SECONDS
+        while (found := self.tasks(run_id)).get(task) is None or found[task].state != state:
+            assert time.monotonic() < give_up, found
+            assert self.api.run_state(DAG, run_id) not in ("success", "failed"), found
+            time.sleep(0.3)
+
+    def delete_from_lake(self, key: str) -> None:
+        """Delete an object behind the pipeline's back."""
+        self._client("s3").delete_object(Bucket="shardmill-lake", Key=key)
+
+    def tasks(self, run_id: str) -> dict[str, TaskState]:
+        return {task.name: task for task in self.api.task_states(DAG, run_id)}
+
+    def log(self, run_id: str, task: str) -> str:
+        return "\n".join(self.api.log_lines(DAG, run_id, self.tasks(run_id)[task]))
+
+    def lake(self) -> Store:
+        return Store("s3://shardmill-lake", self.address.store_settings)
+
+    def _client(self, service: str) -> Any:
+        return boto3.client(
+            service,
+            region_name="us-east-1",
+            endpoint_url=self.address.aws_endpoint,
+            aws_access_key_id="testing",
+            aws_secret_access_key="testing",
+        )
+
+    def cluster_states(self) -> list[str]:
+        pages = self._client("emr").get_paginator("list_clusters").paginate()
+        return [cluster["Status"]["State"] for page in pages for cluster in page["Clusters"]]
+
+
+@pytest.fixture(scope="session")
+def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
+    folder = tmp_path_factory.mktemp("laptop")
+    make_sample(folder / "sample", videos=30, shards=2)
+    state = folder / "state"
+    state.mkdir()
+    with (folder / "up.log").open("wb") as log:
+        argv = [sys.executable, "-m", "shardmill.laptop.up", "up", "--state", str(state)]
+        process = subprocess.Popen(argv, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        address = _wait_for(process, state, folder / "up.log")
+        with open_api(address, state) as api:
+            yield Laptop(address, api, state, folder / "sample")
+    finally:
+        family = process_tree(process.pid)
+        os.kill(process.pid, signal.SIGINT)
+        process.wait(60)
+    left = [info for info in family if _is_alive(info.pid, info.started)]
+    assert left == [], f"left behind: {left}"
+
+
+def _wait_for(process: subprocess.Popen[bytes], state: Path, log: Path) -> StackAddress:
+    give_up = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < give_up:
+        assert process.poll() is None, log.read_text()
+        address = running_stack(state) if (state / "running.json").exists() else None
+        if address is not None:
+            return address
+        time.sleep(0.5)
+    raise AssertionError(f"the stack is not up after {PATIENCE_SECONDS} s: {log.read_text()}")
+
+
+def _is_alive(pid: int, started: int) -> bool:
+    return any(info.pid == pid and info.started == started for info in process_tree(pid))

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from shardmill.adapters.process import process_tree
+from shardmill.laptop.demo import DAG, watch
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+LISTENING = "0A"
+LOOPBACK = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
+
+
+def listeners_of(pid: int) -> set[str]:
+    """Give the local addresses on which a process and its descendants listen, as /proc/net/tcp writes them."""
+    sockets = set()
+    for info in process_tree(pid):
+        for descriptor in Path(f"/proc/{info.pid}/fd").glob("*"):
+            try:
+                sockets.update(re.findall(r"socket:\[(\d+)\]", str(descriptor.readlink())))
+            except OSError:
+                continue
+    found = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for row in Path(table).read_text().splitlines()[1:]:
+            fields = row.split()
+            if fields[3] == LISTENING and fields[9] in sockets:
+                found.add(fields[1].partition(":")[0])
+    return found
+
+
+def test_a_run_turns_shards_into_an_evaluated_model_and_leaves_no_cluster(laptop):
+    laptop.api.trigger(DAG, laptop.conf(mode="asynchronous"), "green")
+    addresses = set()
+    state = laptop.api.run_state(DAG, "green")
+    while state not in ("success", "failed"):
+        addresses |= listeners_of(laptop.address.pid)
+        time.sleep(1.0)
+        state = laptop.api.run_state(DAG, "green")
+    assert state == "success", laptop.tasks("green")
+    assert addresses <= LOOPBACK, "something of ours listens beyond the loopback interface"
+    assert {task.state for task in laptop.tasks("green").values()} == {"success"}
+    names = {item.key.rpartition("/")[2] for item in laptop.lake().list("runs/video_pipeline.green")}
+    assert {
+        "spec.json",
+        "plan.json",
+        "labels.json",
+        "records.json",
+        "model.json",
+        "metrics.json",
+        "report.html",
+    } <= names
+    assert set(laptop.cluster_states()) == {"TERMINATED"}
+
+
+def test_clearing_every_task_of_a_finished_run_repeats_nothing_and_says_so(laptop):
+    if laptop.api.run_state(DAG, "green") != "success":
+        pytest.fail("the run to be cleared did not succeed")
+    clusters = len(laptop.cluster_states())
+    before = {item.key: item.version for item in laptop.lake().list() if "report.html" not in item.key}
+    laptop.api.clear_run(DAG, "green")
+    assert watch(laptop.api, "green") == "success"
+    after = {item.key: item.version for item in laptop.lake().list() if "report.html" not in item.key}
+    assert after == before
+    assert len(laptop.cluster_states()) == clusters
+    for task in laptop.tasks("green"):
+        if task.partition("[")[0] in (
+            "ingest",
+            "split",
+            "features",
+            "create_cluster",
+            "train",
+            "evaluate",
+            "delete_cluster",
+        ):
+            assert "nothing to do" in laptop.log("green", task), task
+
+
+def test_a_failing_training_step_fails_the_run_with_its_cause_and_ends_the_cluster(laptop):
+    laptop.api.trigger(DAG, laptop.conf(dataset="broken"), "failing")
+    laptop.wait_for("failing", "select", "success")
+    part = next(item.key for item in laptop.lake().list("features/broken") if item.key.endswith(".tfrecord"))
+    laptop.delete_from_lake(part)
+    assert watch(laptop.api, "failing") == "failed"
+    tasks = laptop.tasks("failing")
+    assert (tasks["train"].state, tasks["evaluate"].state) == ("failed", "upstream_failed")
+    assert (tasks["delete_cluster"].state, tasks["report"].state) == ("success", "success")
+    cause = f"{part} is not there"
+    assert cause in laptop.log("failing", "train")
+    assert cause in laptop.lake().get("runs/video_pipeline.failing/report.html").decode()
+    assert set(laptop.cluster_states()) <= {"TERMINATED", "TERMINATED_WITH_ERRORS"}
+
+
+def test_a_missing_image_is_named_before_anything_is_made(laptop):
+    clusters = len(laptop.cluster_states())
+    assert laptop.run("no-image", image_id="ami-0123456789abcdef0") == "failed"
+    tasks = laptop.tasks("no-image")
+    assert tasks["create_cluster"].state == "failed"
+    assert tasks["create_cluster"].try_number == 1, "a missing image is not worth another try"
+    assert "ami-0123456789abcdef0" in laptop.log("no-image", "create_cluster")
+    assert (tasks["delete_cluster"].state, tasks["report"].state) == ("success", "success")
+    assert len(laptop.cluster_states()) == clusters
+    assert b"ami-0123456789abcdef0" in laptop.lake().get("runs/video_pipeline.no-image/report.html")
+
+
+def test_a_cluster_whose_setup_was_marked_failed_is_ended_all_the_same(laptop):
+    laptop.api.trigger(DAG, laptop.conf(seed=3), "marked")
+    laptop.wait_for("marked", "create_cluster", "deferred")
+    laptop.api.set_task_state(DAG, "marked", "create_cluster", "failed")
+    assert watch(laptop.api, "marked") == "failed"
+    assert laptop.tasks("marked")["delete_cluster"].state == "success"
+    assert set(laptop.cluster_states()) <= {"TERMINATED", "TERMINATED_WITH_ERRORS"}
