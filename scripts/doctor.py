@@ -299,7 +299,7 @@ def examine(environment: Mapping[str, str]) -> list[Finding]:
         executable_disk(ROOT),
         open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
         namespaces(os.getuid()),
-        socket_path(LOCAL / "state" / "postgres"),
+        socket_path(LOCAL / "state" / "postgres-socket"),
         *(port(number, what) for number, what in PORTS.items()),
         language(),
         proxy(environment),

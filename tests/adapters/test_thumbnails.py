@@ -6,6 +6,7 @@ import io
 import av
 import numpy as np
 import pytest
+
 from shardmill.adapters.thumbnails import MAX_WIDTH, NoPictureError, thumbnail
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from shardmill.core import charts
 
 values = st.floats(min_value=0, max_value=1e9, allow_nan=False)

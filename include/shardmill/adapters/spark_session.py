@@ -68,6 +68,7 @@ def spark_context(name: str, *, task_tries: int = 4) -> Iterator[SparkContext]:
     conf = SparkConf().setAppName(name)
     for key, value in {
         "spark.task.maxFailures": str(task_tries),
+        "spark.ui.showConsoleProgress": "false",  # it would fill the step's log
         "spark.speculation": "false",
         "spark.dynamicAllocation.enabled": "false",
         "spark.python.worker.reuse": "true",

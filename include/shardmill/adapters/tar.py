@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import re
-import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,9 +142,8 @@ def split_name(name: str) -> tuple[str, str]:
 def read_samples(path: Path) -> Iterator[Sample]:
     """Yield the samples of a checked tar in order: neighbouring files of one key, each suffix once."""
     with path.open("rb") as file:
-        key, files = "", {}
-        names: dict[str, str] = {}
-        for member in tar_file_iterator(file, skip_meta=None):  # type: ignore[arg-type]
+        key, files, names = "", dict[str, bytes](), dict[str, str]()
+        for member in tar_file_iterator(file, skip_meta=None):
             name = member["fname"]
             found, suffix = split_name(name)
             if files and (found != key or suffix in files):
@@ -169,7 +167,7 @@ class PartFile:
         self.clips = 0
         self._file = path.open("wb")
         self._tar = TarWriter(
-            self._file, user="", group="", mode=0o644, mtime=0, format=tarfile.PAX_FORMAT, encoder=False, compress=False
+            self._file, user="", group="", mode=0o644, mtime=0, format="PAX_FORMAT", encoder=False, compress=False
         )
 
     def write(self, key: str, clip: Clip) -> None:
@@ -225,7 +223,7 @@ def _read_part(store: Store, part: Part) -> Iterator[VideoClips]:
     file = io.BufferedReader(reader, 1024 * 1024)
     key, clips, count = "", dict[int, bytes](), 0
     info: dict[str, Any] = {}
-    for member in tar_file_iterator(file, skip_meta=None):  # type: ignore[arg-type]
+    for member in tar_file_iterator(file, skip_meta=None):
         path, suffix = split_name(member["fname"])
         found, _, number = path.rpartition("/")
         if found != key and clips:

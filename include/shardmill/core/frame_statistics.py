@@ -9,12 +9,14 @@ EDGE_CELLS = 4
 HISTOGRAM_BINS = 16
 EDGE_SCALES = (1, 4)
 """Edges are differences to the neighbour at these distances in pixels."""
-VALUES = COLOUR_CELLS**2 * 3 + len(EDGE_SCALES) * 2 * EDGE_CELLS**2 + HISTOGRAM_BINS
+VALUES = 3 + COLOUR_CELLS**2 * 3 + len(EDGE_SCALES) * 2 * EDGE_CELLS**2 + HISTOGRAM_BINS
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-# The groups have 192, 64 and 16 values: these weights let each matter in a random projection.
-_COLOUR_WEIGHT = 1.0
-_EDGE_WEIGHT = 6.0
-_HISTOGRAM_WEIGHT = 2.0
+# A random projection mixes all values: these weights keep the 3 of the mean colour from being lost among the 192 of
+# the cells, and the edges from being lost behind both.
+_MEAN_WEIGHT = 6.0
+_CELL_WEIGHT = 1.5
+_EDGE_WEIGHT = 4.0
+_HISTOGRAM_WEIGHT = 1.5
 
 
 def _cell_means(picture: np.ndarray, cells: int) -> np.ndarray:
@@ -35,31 +37,32 @@ def describe_frame(frame: np.ndarray) -> np.ndarray:
         frame: uint8 [height, width, 3], at least 16 × 16.
 
     Returns:
-        float32 [272], mostly from -1 to 1.
+        float32 [275], mostly from -2 to 2.
     """
     picture = frame.astype(np.float32) / 255.0
     light = picture @ _LUMA
-    colours = _cell_means(picture, COLOUR_CELLS) * 2.0 - 1.0
-    edges = [
-        _cell_means(
-            np.abs(light[step:] - light[:-step]) if axis == 0 else np.abs(light[:, step:] - light[:, :-step]), 4
-        )
-        for step in EDGE_SCALES
-        for axis in (0, 1)
-    ]
+    cells = _cell_means(picture, COLOUR_CELLS)
+    mean = cells.mean(axis=(0, 1))
+    edges = np.stack([_cell_means(difference, EDGE_CELLS) for difference in _differences(light)])
     counts, _ = np.histogram(light, bins=HISTOGRAM_BINS, range=(0.0, 1.0 + 1e-6))
-    histogram = np.sqrt(counts / light.size) - 0.25
     return np.concatenate(
         [
-            colours.ravel() * _COLOUR_WEIGHT,
-            np.concatenate([edge.ravel() for edge in edges]) * _EDGE_WEIGHT,
-            histogram * _HISTOGRAM_WEIGHT,
+            (mean - 0.5) * _MEAN_WEIGHT,
+            (cells - mean).ravel() * _CELL_WEIGHT,
+            (np.sqrt(edges).ravel() - 0.2) * _EDGE_WEIGHT,
+            (np.sqrt(counts / light.size) - 0.2) * _HISTOGRAM_WEIGHT,
         ]
     ).astype(np.float32)
 
 
+def _differences(light: np.ndarray) -> list[np.ndarray]:
+    """Give how much the light changes over each distance, downwards and to the right."""
+    downwards = [np.abs(light[step:] - light[:-step]) for step in EDGE_SCALES]
+    return downwards + [np.abs(light[:, step:] - light[:, :-step]) for step in EDGE_SCALES]
+
+
 def describe_frames(frames: np.ndarray) -> np.ndarray:
-    """Describe each frame of uint8 [frames, height, width, 3]; gives float32 [frames, 272]."""
+    """Describe each frame of uint8 [frames, height, width, 3]; gives float32 [frames, 275]."""
     if not len(frames):
         return np.zeros((0, VALUES), np.float32)
     return np.stack([describe_frame(frame) for frame in frames])

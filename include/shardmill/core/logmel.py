@@ -20,8 +20,8 @@ VALUES = 2 * BANDS
 _FFT = 512
 _LOWEST_HZ = 80.0
 _HIGHEST_HZ = 7_600.0
-_FLOOR = 1e-3
-"""Added to magnitudes, of which a full-scale tone has about 100: 100 dB below it is silence."""
+_FLOOR = 1e-2
+"""Added to magnitudes, of which a full-scale tone has about 100: 80 dB below it is silence."""
 
 
 def _mel(hertz: np.ndarray | float) -> np.ndarray:
@@ -45,7 +45,7 @@ def log_mel(samples: np.ndarray) -> np.ndarray:
         samples: float [any], from -1 to 1, 16 kHz mono; fewer than a window are padded with silence.
 
     Returns:
-        float64 [windows, 64], from -3 (silence) to about 2 (a tone at full scale).
+        float64 [windows, 64], from -2 (silence) to about 2 (a tone at full scale).
     """
     padded = np.pad(np.asarray(samples, np.float64), (0, max(0, WINDOW - len(samples))))
     windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
@@ -61,6 +61,6 @@ def describe_second(samples: np.ndarray) -> np.ndarray:
         quantisation, which is what padding looks like.
     """
     bands = log_mel(samples)
-    means = (bands.mean(axis=0) + 3.0) * 0.75 - 1.75
-    deviations = bands.std(axis=0) * 2.0 - 1.75
+    means = (bands.mean(axis=0) + 2.0) * 0.9 - 1.75
+    deviations = bands.std(axis=0) * 3.0 - 1.75
     return np.concatenate([means, deviations]).astype(np.float32)

@@ -28,7 +28,7 @@ def why_unsafe(key: str) -> str:
 
 
 def labels_of(info: Mapping[str, Any]) -> tuple[str, ...]:
-    """Read a video's labels from its .info.json: the first of `labels`, `tags`, `categories` that is a list of texts."""
+    """Read labels from a video's .info.json: the first of `labels`, `tags`, `categories` that is a list of texts."""
     for name in _LABEL_FIELDS:
         found = info.get(name)
         if isinstance(found, list) and found and all(isinstance(label, str) for label in found):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from shardmill.adapters import lake as commits
@@ -24,6 +25,7 @@ REPORT = "report.html"
 SHOWN_VIDEOS = 24
 MOMENTS = 3
 """Pictures of a video: of its first, its middle and its last clip."""
+READERS = 16
 PICTURE_BYTES = 1_000_000_000
 """Clips are read back for pictures until so many bytes of parts were asked for."""
 
@@ -103,16 +105,22 @@ def _find(lake: Store, run: RunSpec, *, with_predictions: bool = True) -> Found:
     )
 
 
-def _manifests(lake: Store, run: RunSpec, shards: Iterable[int], labels_digest: str) -> Manifests:
+def _manifests(lake: Store, run: RunSpec, shards: Sequence[int], labels_digest: str) -> Manifests:
     recipes: dict[Stage, str | None] = {
         "raw": "",
         "clips": run.asked.split_recipe.hash,
         "features": run.asked.feature_recipe(labels_digest).hash if labels_digest else None,
     }
+    wanted = [(stage, recipe, shard) for stage, recipe in recipes.items() if recipe is not None for shard in shards]
+
+    def read(item: tuple[Stage, str, int]) -> commits.Revision | None:
+        stage, recipe, shard = item
+        return commits.latest_revision(lake, stage, run.asked.dataset, recipe, shard)
+
     found: dict[Stage, dict[int, Manifest]] = {stage: {} for stage in STAGES}
-    for stage, recipe in recipes.items():
-        for shard in shards if recipe is not None else ():
-            revision = commits.latest_revision(lake, stage, run.asked.dataset, recipe or "", shard)
+    # Thousands of shards are as many requests, and each is little but waiting.
+    with ThreadPoolExecutor(READERS) as pool:
+        for (stage, _, shard), revision in zip(wanted, pool.map(read, wanted), strict=True):
             if revision is not None:
                 found[stage][shard] = revision.manifest
     return found
@@ -129,7 +137,7 @@ def _by_score(scored: tuple[str, float]) -> tuple[float, str]:
 
 
 def _pictures(lake: Store, clips: Iterable[Manifest], videos: set[str]) -> dict[str, tuple[str, ...]]:
-    """Make the pictures of some videos; one whose clips cannot be read goes without, and the report is still written."""
+    """Make the pictures of some videos; one whose clips cannot be read goes without, the report is still written."""
     from shardmill.adapters.tar import DamagedTarError
 
     pictures: dict[str, tuple[str, ...]] = {}

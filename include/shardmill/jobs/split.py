@@ -7,13 +7,12 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,14 +25,15 @@ from shardmill.specs.manifest import Manifest, Part, Reject, SourceObject, Video
 from shardmill.specs.recipes import SplitRecipe
 
 if TYPE_CHECKING:
-    from shardmill.adapters.tar import PartFile, Sample
+    from shardmill.adapters.tar import PartFile
     from shardmill.adapters.video import CutVideo
 
 _REASONS_SHOWN = 3
+_NO_INFO = b"{}"
 
 
 class TooManyRejectsError(RuntimeError):
-    """More of a shard's videos were refused than the run allows."""
+    """More of a shard's samples were refused than the run allows."""
 
 
 class EmptyShardError(RuntimeError):
@@ -64,16 +64,7 @@ class _Task:
     raw: commits.Revision
     recipe: SplitRecipe
     revision: int
-    folder: Path
-    """Scratch."""
-
-    @property
-    def dataset(self) -> str:
-        return self.raw.manifest.dataset
-
-    @property
-    def shard(self) -> int:
-        return self.raw.manifest.shard
+    scratch: Path
 
     @property
     def uri(self) -> str:
@@ -81,12 +72,15 @@ class _Task:
 
 
 @dataclass(frozen=True)
-class _Cut:
-    """What became of one sample."""
+class _Case:
+    """A sample whose video, if it has a usable key and one at all, lies in a scratch folder of a numeric name."""
 
-    sample: Sample
-    video: CutVideo | None = None
-    reject: Reject | None = None
+    key: str
+    name: str
+    """What the video is called in the shard."""
+    info: bytes
+    folder: Path
+    refused: Reject | None = None
 
 
 def split_shard(
@@ -120,21 +114,20 @@ def split_shard(
         raise MissingObjectError(f"shard {shard:06d} of {dataset} is not in {lake.uri}: ingest it first")
     before = commits.latest_revision(lake, "clips", dataset, recipe.hash, shard)
     if before is not None and before.manifest.source.version == raw.sha256:
-        return _outcome(before.manifest, started, skipped="present, made from the same source")
-    revision = before.manifest.revision + 1 if before else 0
+        return _outcome(before.manifest, started, skipped=True, why="present, made from the same source")
     with tempfile.TemporaryDirectory(prefix="shardmill-split-", dir=scratch) as folder:
-        task = _Task(lake, raw, recipe, revision, Path(folder))
+        task = _Task(lake, raw, recipe, before.manifest.revision + 1 if before else 0, Path(folder))
         manifest = _build(task, workers or len(os.sched_getaffinity(0)), progress)
-    if len(manifest.rejects) > max_reject_share * manifest.samples_in:
-        raise TooManyRejectsError(_complaint(manifest, max_reject_share))
-    return _outcome(commits.commit(lake, manifest).manifest, started, why="the source changed" if before else "new")
+    _check_rejects(manifest, max_reject_share, task.uri)
+    manifest = commits.commit(lake, manifest).manifest
+    return _outcome(manifest, started, skipped=False, why="the source changed" if before else "new")
 
 
-def _outcome(manifest: Manifest, started: float, *, skipped: str = "", why: str = "") -> Outcome:
+def _outcome(manifest: Manifest, started: float, *, skipped: bool, why: str) -> Outcome:
     return Outcome(
         shard=manifest.shard,
-        skipped=bool(skipped),
-        why=skipped or why,
+        skipped=skipped,
+        why=why,
         videos=len(manifest.videos),
         clips=sum(video.clips for video in manifest.videos),
         rejects=len(manifest.rejects),
@@ -143,41 +136,42 @@ def _outcome(manifest: Manifest, started: float, *, skipped: str = "", why: str 
     )
 
 
-def _complaint(manifest: Manifest, max_reject_share: float) -> str:
-    first = "; ".join(
-        f"{reject.key!r}: {reject.reason}: {reject.message}" for reject in manifest.rejects[:_REASONS_SHOWN]
-    )
-    return (
-        f"shard {manifest.shard:06d}: {len(manifest.rejects)} of {manifest.samples_in} samples were refused, more than "
-        f"the allowed share of {max_reject_share:g}; nothing was published. The first: {first}"
-    )
+def _check_rejects(manifest: Manifest, max_reject_share: float, uri: str) -> None:
+    if not manifest.samples_in:
+        raise EmptyShardError(f"expected videos in {uri}, found no sample")
+    rejects = manifest.rejects
+    if len(rejects) > max_reject_share * manifest.samples_in:
+        first = "; ".join(f"{reject.key}: {reject.reason}: {reject.message}" for reject in rejects[:_REASONS_SHOWN])
+        raise TooManyRejectsError(
+            f"shard {manifest.shard:06d}: {len(rejects)} of {manifest.samples_in} samples were refused, more than the "
+            f"allowed share of {max_reject_share:g}; nothing was published. First: {first}"
+        )
 
 
 def _build(task: _Task, workers: int, progress: Callable[[str], None]) -> Manifest:
     from shardmill.adapters.tar import check_tar
     from shardmill.adapters.video import tools
+    from shardmill.adapters.video.ahead import work_ahead
 
-    source = task.folder / "source.tar"
-    _fetch(task, source)
-    check_tar(source, task.uri)
+    tar = task.scratch / "source.tar"
+    _fetch(task, tar)
+    check_tar(tar, task.uri)
     publication = _Publication(task)
-    for cut in _cut_all(task, source, workers):
-        progress(publication.add(cut))
-    publication.close_part()
-    samples = len(publication.videos) + len(publication.rejects)
-    if not samples:
-        raise EmptyShardError(f"expected videos in {task.uri}, found no sample")
+    for case, result in work_ahead(_cases(task, tar), lambda case, stop: _cut(task.recipe, case, stop), workers):
+        progress(publication.add(case, result))
+        shutil.rmtree(case.folder, ignore_errors=True)
+    raw = task.raw.manifest
     return Manifest(
         stage="clips",
-        dataset=task.dataset,
-        shard=task.shard,
+        dataset=raw.dataset,
+        shard=raw.shard,
         revision=task.revision,
         recipe_hash=task.recipe.hash,
         recipe=task.recipe.model_dump(),
-        source=SourceObject(uri=task.uri, size=task.raw.manifest.parts[0].size, version=task.raw.sha256),
+        source=SourceObject(uri=task.uri, size=raw.parts[0].size, version=task.raw.sha256),
         tools={**tools(), "shardmill": shardmill.__version__},
-        samples_in=samples,
-        parts=tuple(publication.parts),
+        samples_in=len(publication.videos) + len(publication.rejects),
+        parts=tuple(publication.close()),
         videos=tuple(publication.videos),
         rejects=tuple(publication.rejects),
     )
@@ -196,26 +190,131 @@ def _fetch(task: _Task, path: Path) -> None:
         )
 
 
-def _cut_all(task: _Task, source: Path, workers: int) -> Iterator[_Cut]:
-    """Yield what became of each sample, in the order of the shard, a few videos being cut ahead."""
-    from shardmill.adapters.tar import read_samples
+def _cases(task: _Task, tar: Path) -> Iterator[_Case]:
+    from shardmill.adapters.tar import VIDEO_SUFFIXES, read_samples
 
-    stop = threading.Event()
     seen: set[str] = set()
-    ahead: deque[tuple[Path, Future[_Cut]]] = deque()
-    pool = ThreadPoolExecutor(workers, "split")
-    try:
-        for index, sample in enumerate(read_samples(source)):
-            refused = _refuse(sample, seen)
-            folder = task.folder / f"{index:06d}"
+    for index, sample in enumerate(read_samples(tar)):
+        folder, refused = task.scratch / f"{index:06d}", None
+        if why := why_unsafe(sample.key):
+            refused = Reject(key=printable(sample.key), reason="unsafe_key", message=why)
+        elif sample.key in seen:
+            refused = Reject(
+                key=sample.key, reason="duplicate_key", message="expected each key once, found one that came before"
+            )
+        elif not sample.name:
+            expected = ", ".join(f".{suffix}" for suffix in VIDEO_SUFFIXES)
+            refused = Reject(key=sample.key, reason="no_video", message=f"expected one of {expected}, found none")
+        else:
             folder.mkdir()
-            (folder / "video").write_bytes(b"" if refused else sample.video)
-            sample = sample.without_video()
-            ahead.append((folder, pool.submit(_cut_one, task, sample, refused, folder, stop)))
-            while len(ahead) > 2 * workers:
-                yield from _finished(*ahead.popleft())
-        while ahead:
-            yield from _finished(*ahead.popleft())
+            (folder / "video").write_bytes(sample.video)
+        seen.add(sample.key)
+        yield _Case(sample.key, printable(sample.name), sample.info, folder, refused)
+
+
+def _cut(recipe: SplitRecipe, case: _Case, stop: threading.Event) -> CutVideo | Reject:
+    from shardmill.adapters.video import VideoError, cut_video
+
+    if case.refused is not None:
+        return case.refused
+    source, folder = case.folder / "video", case.folder / "clips"
+    folder.mkdir()
+    try:
+        return cut_video(source, recipe, name=case.name, folder=folder, stop=stop)
+    except VideoError as error:
+        return Reject(key=case.key, reason=error.reason, message=printable(error.message), detail=error.detail)
     finally:
-        stop.set()  # after an error or a signal nobody waits for the videos that are under way
-        pool.shutdown(cancel_futures=True)
+        source.unlink()
+
+
+class _Publication:
+    """The parts of a shard, written and published one after the other, and what is said of them."""
+
+    def __init__(self, task: _Task) -> None:
+        self.videos: list[Video] = []
+        self.rejects: list[Reject] = []
+        self._task = task
+        self._parts: list[Part] = []
+        self._file: PartFile | None = None
+
+    def add(self, case: _Case, result: CutVideo | Reject) -> str:
+        """Take in what became of a sample, and say it in a line."""
+        if isinstance(result, Reject):
+            self.rejects.append(result)
+            return f"{result.key}: refused: {result.reason}: {result.message}"
+        info, bare = _read_info(case.info), json.dumps(result.facts, sort_keys=True, ensure_ascii=False).encode()
+        self._write(case, result, bare, case.info if info else _NO_INFO)
+        video = Video(
+            key=case.key,
+            clips=len(result.clips),
+            frames=result.frames,
+            seconds=result.seconds,
+            labels=labels_of(info),
+        )
+        self.videos.append(video)
+        return f"{video.key}: {video.clips} clips, {video.frames} frames, {video.seconds:.3f} s"
+
+    def _write(self, case: _Case, cut: CutVideo, facts: bytes, info: bytes) -> None:
+        from shardmill.adapters.tar import Clip, PartFile
+
+        if self._file is not None and self._file.is_full:
+            self._publish(self._file)
+            self._file = None
+        if self._file is None:
+            self._file = PartFile(self._task.scratch / f"part-{len(self._parts):06d}.tar")
+        for number, path in cut.clips:
+            self._file.write(case.key, Clip(number, path.read_bytes(), facts, info))
+
+    def _publish(self, file: PartFile) -> None:
+        file.close()
+        raw, task = self._task.raw.manifest, self._task
+        folder = layout.stage_folder("clips", raw.dataset, task.recipe.hash)
+        part = commits.put_part(
+            task.lake,
+            file.path,
+            folder=layout.part_folder(folder, raw.shard, task.revision),
+            stem=f"{raw.dataset}-clips-{raw.shard:06d}-{len(self._parts):06d}",
+            suffix=".tar",
+            samples=file.clips,
+        )
+        self._parts.append(part)
+        file.path.unlink()
+
+    def close(self) -> list[Part]:
+        """Publish the last part. Returns all."""
+        if self._file is not None:
+            self._publish(self._file)
+            self._file = None
+        return self._parts
+
+
+def _read_info(content: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Split shards of a run that were ingested before."""
+    from shardmill.adapters.run_folder import load_run
+
+    parser = argparse.ArgumentParser(prog="shardmill split", description=main.__doc__)
+    parser.add_argument("spec", help="URI of the run's spec.json")
+    parser.add_argument("shards", nargs="+", type=int, help="numbers of the shards")
+    parser.add_argument("--workers", type=int, default=0, help="videos cut at once; 0 for one a core")
+    arguments = parser.parse_args(argv)
+    asked = load_run(arguments.spec).asked
+    for shard in arguments.shards:
+        outcome = split_shard(
+            Store(asked.lake),
+            asked.dataset,
+            shard,
+            asked.split_recipe,
+            max_reject_share=asked.max_reject_share,
+            workers=arguments.workers,
+            progress=lambda line: print(line, file=sys.stderr),
+        )
+        print(f"shard {shard:06d}: {outcome.why}: {outcome.clips} clips of {outcome.videos} videos")
+    return 0

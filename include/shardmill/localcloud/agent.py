@@ -14,7 +14,7 @@ from shardmill.adapters.store import StoreSettings
 from shardmill.localcloud import emr_state as states
 from shardmill.localcloud.cluster_table import ClusterTable
 from shardmill.localcloud.emr_state import Cluster, Outcome, Reason
-from shardmill.localcloud.spark_standalone import SparkSettings, SparkStartError, StandaloneCluster
+from shardmill.localcloud.spark_standalone import JVM_OPTIONS, SparkSettings, SparkStartError, StandaloneCluster
 from shardmill.localcloud.step_logs import LogFolder
 from shardmill.localcloud.step_run import StepPlace, StepRun
 from shardmill.localcloud.translate import LocalNodes
@@ -110,7 +110,9 @@ class Agent:
 
     def _place(self, cluster: Cluster) -> StepPlace:
         nodes = self._nodes[cluster.id]
-        offered = LocalNodes(nodes.spark.url, self._spark.slots, self._spark.memory_mib, self._spark.python)
+        offered = LocalNodes(
+            nodes.spark.url, self._spark.slots, self._spark.memory_mib, self._spark.python, JVM_OPTIONS
+        )
         return StepPlace(nodes.spark.folder, offered, self._spark, self._environment, self._store, nodes.logs)
 
     def _poll_steps(self, cluster: Cluster) -> None:

@@ -19,7 +19,8 @@ _WORKER = "org.apache.spark.deploy.worker.Worker"
 _MASTER_URL = re.compile(r"Starting Spark master at (spark://\S+)")
 _REGISTERED = "Successfully registered with master"
 _START_SECONDS = 90.0
-_DAEMON_OPTIONS = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData"
+JVM_OPTIONS = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData"
+"""Quick to start: the work is Python's, and a test's job is over before a JVM would have optimised anything."""
 
 
 class SparkStartError(RuntimeError):
@@ -49,6 +50,7 @@ def spark_environment(settings: SparkSettings, folder: Path, host: str = "127.0.
         "TMPDIR": str(folder / "tmp"),
         "JAVA_HOME": settings.java_home,
         "SPARK_HOME": str(settings.spark_home),
+        "SPARK_LAUNCHER_OPTS": JVM_OPTIONS,
         "SPARK_CONF_DIR": str(folder / "conf"),
         "SPARK_LOCAL_IP": host,
         "SPARK_LOCAL_HOSTNAME": host,
@@ -139,7 +141,7 @@ class StandaloneCluster:
             **spark_environment(self.settings, self.folder, host),
             **self._environment,
             "SPARK_DAEMON_MEMORY": "256m",
-            "SPARK_DAEMON_JAVA_OPTS": f"{_DAEMON_OPTIONS} -Djava.io.tmpdir={self.folder / 'tmp'}",
+            "SPARK_DAEMON_JAVA_OPTS": f"{JVM_OPTIONS} -Djava.io.tmpdir={self.folder / 'tmp'}",
         }
         with (self.folder / f"{name}.log").open("ab") as log:
             self._processes[name] = start_child(

@@ -12,7 +12,7 @@ from pathlib import Path
 from shardmill.adapters.process import start_child, terminate_tree
 from shardmill.adapters.store import MissingObjectError, Store, StoreSettings, split_uri
 from shardmill.localcloud.emr_state import Cluster, Failure, Outcome, Step
-from shardmill.localcloud.spark_standalone import SparkSettings, spark_environment
+from shardmill.localcloud.spark_standalone import JVM_OPTIONS, SparkSettings, spark_environment
 from shardmill.localcloud.step_logs import LogFolder
 from shardmill.localcloud.submit_arguments import RefusedStepError
 from shardmill.localcloud.telling_lines import telling_lines
@@ -21,7 +21,6 @@ from shardmill.localcloud.translate import LocalNodes, Submission, translate_ste
 _RUNNER = "command-runner.jar"
 _PUBLISH_SECONDS = 4.0
 _TAIL_BYTES = 64 * 1024
-_JVM_OPTIONS = "-XX:+UseSerialGC -XX:-UsePerfData"
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,7 @@ class StepRun:
             **spark_environment(spark, self._place.cluster_folder),
             **submission.exports,
             **self._place.environment,
-            "SPARK_SUBMIT_OPTS": f"{_JVM_OPTIONS} -Djava.io.tmpdir={self._place.cluster_folder / 'tmp'}",
+            "SPARK_SUBMIT_OPTS": f"{JVM_OPTIONS} -Djava.io.tmpdir={self._place.cluster_folder / 'tmp'}",
             "EMR_CLUSTER_ID": self._cluster.id,
             "EMR_STEP_ID": self._step.id,
         }

@@ -6,9 +6,13 @@ import re
 
 MAX_CHARACTERS = 2000
 _EXCEPTION = re.compile(
-    r"^(?:Caused by: )?(?:[A-Za-z_][\w$]*\.)*[A-Z][\w$]*(?:Error|Exception|Interrupt|Exit|Warning)\b(?::|$)"
+    r"(?:Caused by: )?(?:[A-Za-z_][\w$]*\.)*[A-Z][\w$]*(?:Error|Exception|Interrupt|Exit)\b(?::.*|$)"
 )
-_NOISE = re.compile(r"^(\d\d/\d\d/\d\d \d\d:\d\d:\d\d (INFO|WARN|DEBUG)|\s*at [\w.$<>]+\(|\t?\.\.\. \d+ more)")
+_WRAPPERS = ("Py4JJavaError: An error occurred", "PythonException: Traceback", "Caused by: ")
+_NOISE = re.compile(
+    r"\d\d/\d\d/\d\d \d\d:\d\d:\d\d (?:INFO|WARN|DEBUG)"  # Spark's log
+    r"|\s*at [\w.$<>/]+\(|\t?\.\.\. \d+ more|Driver stacktrace:|\s*[~^]+$"  # Java's stack, Python's pointers
+)
 _TAIL_LINES = 12
 
 
@@ -21,18 +25,15 @@ def telling_lines(stdout: str, stderr: str) -> str:
     Returns:
         The exceptions' own lines first, the last one at the top, then the end of both outputs; never empty.
     """
-    exceptions: list[str] = []
-    for text in (stdout, stderr):
-        found = [line.strip() for line in text.splitlines() if _EXCEPTION.match(line.strip())]
-        for line in reversed(found):
-            if line not in exceptions:
-                exceptions.append(line)
-    tails = [_tail(stdout), _tail(stderr)]
-    parts = ["\n".join(line[:500] for line in exceptions[:4]), *tails]
-    text = "\n".join(part for part in parts if part)
+    lines = [*_telling(stdout), *_telling(stderr)]
+    exceptions = [line for line in lines if _EXCEPTION.match(line)]
+    first = list(dict.fromkeys(reversed(exceptions)))
+    # What wraps a Python exception on its way through the JVM says less than the exception.
+    first.sort(key=lambda line: any(wrapper in line for wrapper in _WRAPPERS))
+    rest = [line for text in (stdout, stderr) for line in _telling(text)[-_TAIL_LINES:] if line not in exceptions]
+    text = "\n".join([*first[:4], *dict.fromkeys(rest)])
     return text[:MAX_CHARACTERS] if text else "The job wrote nothing."
 
 
-def _tail(text: str) -> str:
-    lines = [line.rstrip()[:300] for line in text.splitlines() if line.strip() and not _NOISE.match(line)]
-    return "\n".join(lines[-_TAIL_LINES:])
+def _telling(text: str) -> list[str]:
+    return [line.rstrip()[:400] for line in text.splitlines() if line.strip() and not _NOISE.match(line)]

@@ -56,6 +56,7 @@ class LocalNodes:
     slots: int
     memory_mib: int
     python: str
+    java_options: str = ""
 
 
 @dataclass(frozen=True)
@@ -217,6 +218,8 @@ class _Translation:
             if asked > memory:
                 self._note(f"{name} {asked} MiB → {memory} MiB, the setting of the local cluster")
             chosen[name] = f"{min(asked, memory)}m"
+        options = self._settings.pop("spark.executor.extraJavaOptions", "")
+        chosen["spark.executor.extraJavaOptions"] = f"{self._nodes.java_options} {options}".strip()
         wanted = min(executors or (2 if not self._dynamic() else 0), slots)
         if self._dynamic():
             # EMR turns it on by default, and Spark then refuses barrier stages: so does the local cluster.

@@ -34,7 +34,9 @@ _CHUNK_BYTES = 1024 * 1024
 _MEMORY_BYTES = 4 * 1024**3
 _DETAIL_LINES, _DETAIL_CHARACTERS = 12, 2000
 _ADDRESS = re.compile(r" @ 0x[0-9a-f]+")
-_UNSUPPORTED = re.compile(r"decoder .*not found|no decoder|unknown codec|not implemented|unsupported|patch(es)? welcome")
+_UNSUPPORTED = re.compile(
+    r"decoder .*not found|no decoder|unknown codec|not implemented|unsupported|patch(es)? welcome"
+)
 _STOPPED_BY_OTHERS = (-signal.SIGTERM, -signal.SIGKILL, -signal.SIGINT, -signal.SIGHUP)
 
 
@@ -124,11 +126,21 @@ def transcoding(
     command = arguments(video, recipe, key_file if key_times else None)
     with errors.open("wb") as sink:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=sink, env={}, preexec_fn=_prepare
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=sink,
+            env={},  # the input is a stranger's: no credentials within its reach
+            preexec_fn=_prepare,  # noqa: PLW1509 - it makes system calls only, and takes no lock
         )
     assert process.stdout is not None  # noqa: S101 - it was asked for
     late = threading.Event()
-    timer = threading.Timer(limit_seconds, lambda: (late.set(), process.kill()))
+
+    def give_up() -> None:
+        late.set()
+        process.kill()
+
+    timer = threading.Timer(limit_seconds, give_up)
     timer.start()
     broken: Exception | None = None
     try:

@@ -1,0 +1,363 @@
+"""The report of a run, made from a small lake: whole runs, failed ones, hostile names."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import re
+import tarfile
+from dataclasses import asdict
+from html.parser import HTMLParser
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from shardmill.adapters import lake as commits
+from shardmill.adapters.store import Store
+from shardmill.core import layout
+from shardmill.jobs.report import TaskOutcome, moments, summarise, write_report
+from shardmill.specs.manifest import Manifest, Part, Reject, SourceObject, Video
+from shardmill.specs.records import (
+    EpochLoss,
+    LabelScore,
+    MetricsReport,
+    ModelManifest,
+    Predictions,
+    RecordPart,
+    RecordSet,
+    VideoPrediction,
+)
+from shardmill.specs.run import PlannedShard, RunLabels, RunPlan, RunSpec
+from shardmill.specs.video_pipeline import VideoPipelineSpec
+
+HOSTILE = "<script>alert('x')</script>\"><img src=http://evil.example/x onerror=alert(1)>"
+HOSTILE_KEY = '--<b onclick=alert(1)>"&amp;'
+LABELS = ("people", "sport", f"label {HOSTILE}")
+DIGEST = "abcdef012345"
+SOURCE = SourceObject(uri="file:///source/s-000000.tar", size=9, version="v")
+DONE = [TaskOutcome(name, "success", 2.5) for name in ("plan", "split_0", "split_1", "train", "evaluate")]
+
+
+def clip_bytes(level: int) -> bytes:
+    target = io.BytesIO()
+    with av.open(target, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 256, 128, "yuv420p"
+        for step in range(4):
+            picture = np.full((128, 256, 3), level + step, np.uint8)
+            picture[40:80, 20 + 30 * step : 60 + 30 * step] = (250, 160, 20)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    return target.getvalue()
+
+
+def add_member(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    tar.addfile(member, io.BytesIO(content))
+
+
+class RunOnDisk:
+    """A lake with one run in it, made stage by stage."""
+
+    def __init__(self, folder: Path, *, shards: int = 2, videos: int = 3) -> None:
+        self.folder = folder
+        self.lake = Store(f"file://{folder}/lake", create=True)
+        self.run = RunSpec(
+            run="video_pipeline.manual-1",
+            started="2026-11-21T01:00:00+00:00",
+            asked=VideoPipelineSpec(lake=self.lake.uri, source=f"file://{folder}/source", dataset="d", epochs=3),
+        )
+        self.keys = {shard: [f"vid{shard}{n}____" for n in range(videos)] for shard in range(shards)}
+        self.keys[0][0] = HOSTILE_KEY
+        self.recipes = {
+            "raw": "",
+            "clips": self.run.asked.split_recipe.hash,
+            "features": self.run.asked.feature_recipe(DIGEST).hash,
+        }
+
+    def put(self, name, value) -> None:
+        self.lake.put(f"runs/{self.run.run}/{name}", value.model_dump_json().encode())
+
+    def commit(self, stage, shard, parts, **fields) -> None:
+        recipe = self.recipes[stage]
+        values = {"samples_in": 1, **fields}
+        commits.commit(
+            self.lake,
+            Manifest(
+                stage=stage,
+                dataset="d",
+                shard=shard,
+                revision=0,
+                recipe_hash=recipe,
+                source=SOURCE,
+                parts=parts,
+                tools={"ffmpeg": "9.0.2"},
+                **values,
+            ),
+        )
+
+    def plan(self) -> None:
+        self.put("spec.json", self.run)
+        self.put("plan.json", RunPlan(shards=tuple(PlannedShard(shard=n, source=SOURCE) for n in self.keys)))
+
+    def ingest(self) -> None:
+        for shard in self.keys:
+            self.commit("raw", shard, (Part(name=f"raw/d/{shard}.tar", size=8_000_000, sha256="0" * 64, samples=1),))
+
+    def split(self) -> None:
+        for shard, keys in self.keys.items():
+            path = self.folder / f"{shard}.tar"
+            with tarfile.open(path, "w") as tar:
+                for level, key in enumerate(keys):
+                    for number in range(4):
+                        add_member(tar, f"{key}/{number:06d}.mp4", clip_bytes(30 + 40 * level))
+                        add_member(tar, f"{key}/{number:06d}.info.json", b"{}")
+            folder = layout.part_folder(layout.stage_folder("clips", "d", self.recipes["clips"]), shard, 0)
+            published = commits.put_part(
+                self.lake, path, folder=folder, stem=f"d-clips-{shard:06d}", suffix=".tar", samples=4 * len(keys)
+            )
+            rejects = [Reject(key=HOSTILE, reason="not_a_video", message=f"found {HOSTILE}", detail="moov not found")]
+            rejects = rejects if shard == 0 else []
+            self.commit(
+                "clips",
+                shard,
+                (published,),
+                samples_in=len(keys) + len(rejects),
+                rejects=tuple(rejects),
+                videos=tuple(Video(key=key, clips=4, frames=16, seconds=3.2) for key in keys),
+            )
+
+    def featurize(self) -> None:
+        self.put("labels.json", RunLabels(digest=DIGEST, vocabulary=LABELS, videos=6, labelled=6))
+        for shard, keys in self.keys.items():
+            part = Part(name=f"f/{shard}.tfrecord", size=5000, sha256="1" * 64, samples=len(keys), subset="train")
+            videos = tuple(Video(key=key, clips=4, frames=4, labels=(LABELS[0],)) for key in keys)
+            self.commit("features", shard, (part,), samples_in=len(keys), videos=videos)
+        parts = (RecordPart(uri="file:///x", sha256="1" * 64, records=4),)
+        self.put("records.json", RecordSet(vocabulary=LABELS, max_frames=4, train=parts, validation=parts))
+
+    def train(self) -> None:
+        history = [
+            EpochLoss(
+                epoch=n, loss=0.7 / (n + 1), validation_loss=0.8 / (n + 1), worker_losses=() if n == 0 else (0.5, 0.4)
+            )
+            for n in range(4)
+        ]
+        self.put(
+            "model/model.json",
+            ModelManifest(
+                inputs="i",
+                model_version=1,
+                training=self.run.asked.training,
+                vocabulary=LABELS,
+                records="r",
+                train_records=4,
+                label_counts=(3, 2, 1),
+                weights="model/w.npz",
+                weights_sha256="2" * 64,
+                parameters=1234,
+                trainer="elephas 7.3.0 synchronous",
+                history=tuple(history),
+                seconds=12.5,
+                examples_per_second=99.0,
+            ),
+        )
+
+    def evaluate(self) -> None:
+        scores = [
+            LabelScore(label=label, average_precision=0.9 - n / 10, positives=n, training_positives=4 - n)
+            for n, label in enumerate(LABELS)
+        ]
+        gaps = {
+            "gap": 0.93,
+            "gap_rgb_only": 0.7,
+            "gap_audio_only": 0.6,
+            "gap_shuffled_frames": 0.8,
+            "gap_constant": 0.3,
+        }
+        rest = {"map": 0.91, "hit_at_1": 0.92, "perr": 0.9, "loss": 0.1}
+        self.put("metrics.json", MetricsReport(inputs="i", videos=6, labels=tuple(scores), **gaps, **rest))
+        listed = {
+            key: VideoPrediction(labels=(LABELS[2],), top=((LABELS[n % 3], 0.8), (LABELS[(n + 1) % 3], 0.4)))
+            for n, key in enumerate(key for keys in self.keys.values() for key in keys)
+        }
+        self.put("predictions.json", Predictions(inputs="i", videos=6, listed=listed))
+
+
+STAGES = ("plan", "ingest", "split", "featurize", "train", "evaluate")
+
+
+def run_until(folder: Path, last: str) -> RunOnDisk:
+    made = RunOnDisk(folder)
+    for stage in STAGES[: STAGES.index(last) + 1]:
+        getattr(made, stage)()
+    return made
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return run_until(tmp_path_factory.mktemp("whole"), "evaluate")
+
+
+class Reader(HTMLParser):
+    """Collects what a browser would act on, and the text that it would show."""
+
+    VOID = frozenset({"meta", "img", "rect", "line", "circle", "polyline"})
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.style = ""
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "style":
+            self.style += data
+        else:
+            self.text += data
+
+
+def read_page(made: RunOnDisk, tasks=(), failure="") -> tuple[str, Reader]:
+    uri = write_report(made.lake, made.run, tasks, failure=failure)
+    assert uri == f"{made.lake.uri}/runs/{made.run.run}/report.html"
+    page = made.lake.get(f"runs/{made.run.run}/report.html").decode()
+    reader = Reader()
+    reader.feed(page)
+    reader.close()
+    assert reader.open == []
+    return page, reader
+
+
+def test_the_report_of_a_whole_run_shows_its_numbers(whole):
+    _, page = read_page(whole, DONE)
+
+    assert "✓ Succeeded" in page.text
+    assert "0.930" in page.text and "+0.130" in page.text
+    assert "not_a_video" in page.text
+    assert "split × 2" in re.sub(r"\s+", " ", page.text)
+    assert page.text.count("✓ right") == 2 and page.text.count("✗ wrong") == 4
+    assert "right for 2 of 6 videos. All are shown" in page.text
+    assert len([tag for tag, _ in page.elements if tag == "img"]) == 6 * 3
+    assert len([tag for tag, _ in page.elements if tag == "polyline"]) == 4
+    assert page.text.count("✓ equal") == 4
+    assert "epochs" in page.text and "not the default" in page.text
+
+
+def test_nothing_from_data_becomes_markup(whole):
+    page, read = read_page(whole, [*DONE, TaskOutcome(HOSTILE, HOSTILE, 1.0)], failure=HOSTILE)
+
+    assert {tag for tag, _ in read.elements}.isdisjoint({"script", "iframe", "object", "link", "base", "form", "embed"})
+    assert not [name for _, attributes in read.elements for name in attributes if name.startswith("on")]
+    assert not [attributes for _, attributes in read.elements if "style" in attributes or "href" in attributes]
+    sources = [attributes["src"] for tag, attributes in read.elements if tag == "img"]
+    assert sources and all(source.startswith("data:image/jpeg;base64,") for source in sources)
+    assert read.text.count("<script>alert('x')</script>") >= 5
+    assert "<script" not in page
+
+
+def test_the_page_may_load_nothing_and_its_style_is_the_one_it_allows(whole):
+    _, page = read_page(whole)
+
+    policy = next(a["content"] for t, a in page.elements if a.get("http-equiv") == "Content-Security-Policy")
+    digest = base64.b64encode(hashlib.sha256(page.style.encode()).digest()).decode()
+    assert policy.split("; ") == [
+        "default-src 'none'",
+        f"style-src 'sha256-{digest}'",
+        "img-src data:",
+        "base-uri 'none'",
+        "form-action 'none'",
+    ]
+    assert "prefers-color-scheme: dark" in page.style
+    assert "url(" not in page.style and "@import" not in page.style
+
+
+def test_a_report_can_be_made_again_and_is_then_the_same(whole):
+    assert read_page(whole, DONE)[0] == read_page(whole, DONE)[0]
+
+
+@pytest.mark.parametrize("last", STAGES[:-1])
+def test_a_failed_run_names_the_task_and_its_message_first(tmp_path, last):
+    made = run_until(tmp_path, last)
+    tasks = [
+        TaskOutcome("plan", "success", 1.0),
+        TaskOutcome("train", "failed", 3.0),
+        TaskOutcome("end", "upstream_failed"),
+    ]
+
+    _, page = read_page(made, tasks, failure="step s-1 is FAILED: ValueError: 2 > 1")
+
+    assert "✗ Failed" in page.text and "not evaluated" in page.text
+    at = page.text.index("The task train failed")
+    assert at < page.text.index("ValueError: 2 > 1") < page.text.index("Counts, reconciled")
+    assert "✗ not reached" in page.text
+
+
+def test_a_run_without_any_file_but_its_spec_has_a_report(tmp_path):
+    _, page = read_page(RunOnDisk(tmp_path), [TaskOutcome("plan", "failed", None)])
+
+    assert "It left no message" in page.text
+    assert "it stopped before it knew its shards" in page.text
+
+
+def test_clips_that_cannot_be_read_leave_a_report_without_pictures(tmp_path):
+    made = run_until(tmp_path, "evaluate")
+    for path in (tmp_path / "lake" / "clips").rglob("*.tar"):
+        path.unlink() if "000000" in path.name else path.write_bytes(path.read_bytes()[:700])
+
+    _, page = read_page(made, DONE)
+
+    assert page.text.count("no picture could be read") == 6
+
+
+def test_the_summary_of_a_whole_run_has_every_number(whole):
+    uri = write_report(whole.lake, whole.run, DONE)
+
+    assert asdict(summarise(whole.lake, whole.run)) == {
+        "shards": 2,
+        "videos": 6,
+        "clips": 24,
+        "rejects": 1,
+        "gap": 0.93,
+        "gap_rgb_only": 0.7,
+        "gap_audio_only": 0.6,
+        "gap_shuffled_frames": 0.8,
+        "gap_constant": 0.3,
+        "map": 0.91,
+        "hit_at_1": 0.92,
+        "perr": 0.9,
+        "report": uri,
+    }
+
+
+def test_the_summary_of_a_run_that_failed_early_is_null_where_unknown(tmp_path):
+    made = run_until(tmp_path, "ingest")
+
+    found = asdict(summarise(made.lake, made.run))
+
+    assert found.pop("shards") == 2
+    assert len(found) == 12 and set(found.values()) == {None}
+    assert "null" in json.dumps(found)
+
+
+def test_pictures_are_of_the_first_the_middle_and_the_last_clip():
+    assert moments([bytes([n]) for n in range(9)]) == [b"\x00", b"\x04", b"\x08"]
+    assert moments([b"a", b"b"]) == [b"a", b"b"]
+    assert moments([]) == []
