@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import set_up
@@ -271,10 +271,12 @@ def own_processes(proc: Path, local: Path) -> list[tuple[int, str]]:
 
 
 def processes(found: list[tuple[int, str]]) -> list[Finding]:
-    mend = "make down; what it leaves: kill, by these numbers"
-    return [Finding(NOTE, f"process {pid}", f"running: {command[:100]}", mend) for pid, command in found] or [
-        Finding(OK, "processes", "none of ours is running")
-    ]
+    """Name each process; what mends it, once."""
+    if not found:
+        return [Finding(OK, "processes", "none of ours is running")]
+    mend = "make down; if nothing of ours should run, and these stay: kill, by their numbers"
+    *first, last = [Finding(NOTE, f"process {pid}", f"running: {command[:90]}") for pid, command in found]
+    return [*first, replace(last, mend=mend)]
 
 
 # ---------------------------------------------------------------- all together

@@ -55,8 +55,8 @@ def say(message: str) -> None:
 
 
 def fingerprint(*names: str) -> str:
-    """Hash what an environment is made from: its locks, this script and the interpreter."""
-    digest = hashlib.sha256(sys.version.encode() + str(ROOT).encode())
+    """Hash what an environment is made from: its locks, this script and its place (scripts in it name it)."""
+    digest = hashlib.sha256(str(ROOT).encode())
     for path in (Path(__file__), *(ROOT / name for name in names)):
         digest.update(path.read_bytes())
     return digest.hexdigest()
@@ -88,13 +88,12 @@ def ensure_environment(uv: Path, name: str, locks: tuple[str, ...]) -> None:
     """Make one environment from its locks, unless it was made from the very same ones."""
     home = LOCAL / name
     stamp, wanted = home / ".made-from", fingerprint(BUILD_LOCK, *locks)
-    if stamp.exists() and stamp.read_text() == wanted:
+    if (home / "bin" / "python").exists() and stamp.exists() and stamp.read_text() == wanted:
         return
     started = time.monotonic()
     say(f"the {name} environment, from {' and '.join(locks)} (a few minutes the first time)")
-    stamp.unlink(missing_ok=True)
     quiet = ["--quiet", "--system-certs", "--no-python-downloads", "--no-config"]
-    call([str(uv), "venv", *quiet, "--allow-existing", "--python", sys.executable, str(home)])
+    call([str(uv), "venv", *quiet, "--clear", "--python", sys.executable, str(home)])
     python = ["--python", str(home / "bin" / "python")]
     install = [str(uv), "pip", "install", *quiet, *python]
     # pyspark alone has no wheel: it is built without isolation, by build requirements that are locked as well.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,3 +26,15 @@ def real_videos() -> Path:
     if not (folder / "raw").is_dir():
         pytest.skip(f"the real videos are not there: {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def run_ffmpeg() -> Callable[..., None]:
+    """Runs the ffmpeg of the wheel; a test makes its small videos by it."""
+    import imageio_ffmpeg
+
+    def run(*arguments: str | Path) -> None:
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", "-y", *map(str, arguments)]
+        subprocess.run(command, check=True, timeout=60)
+
+    return run

@@ -33,12 +33,16 @@ def summarised() -> Iterator[list[str]]:
 
 
 @contextmanager
-def failing_for_good() -> Iterator[None]:
-    """Fail at once, without another try, where the request or the data is what is wrong."""
+def failing_for_good(*more: type[Exception]) -> Iterator[None]:
+    """Fail at once, without another try, where the request or the data is what is wrong.
+
+    Args:
+        more: errors of this kind that only one stage knows.
+    """
     from shardmill.adapters.emr import RefusedError
     from shardmill.core.planning import BadRequestError
 
     try:
         yield
-    except (BadRequestError, RefusedError) as error:
+    except (BadRequestError, RefusedError, *more) as error:
         raise AirflowFailException(str(error)) from error

@@ -105,20 +105,22 @@ def label(spec_uri: str, batches: list[list[int]]) -> str:
 @task
 def features(spec_uri: str, batch: list[int]) -> list[int]:
     """Make YouTube-8M records of a batch of shards; what was made by this recipe is skipped."""
-    from shardmill.jobs.features import featurize_shard
-
+    from shardmill.adapters.extractors import ExtractorError
     from shardmill.adapters.run_folder import load
+    from shardmill.jobs.features import featurize_shard
     from shardmill.jobs.label import label_table
     from shardmill.specs.run import RunLabels, RunPlan
     from shardmill_airflow.connections import store_settings
 
     lake, run = open_run(spec_uri)
     plan_ = load(lake, run.run, "plan.json", RunPlan)
-    table = label_table(lake, run, plan_.numbers, store_settings())
+    settings = store_settings()
+    table = label_table(lake, run, plan_.numbers, settings)
     recipe = run.asked.feature_recipe(load(lake, run.run, "labels.json", RunLabels).digest)
-    with summarised() as lines, failing_for_good():
+    with summarised() as lines, failing_for_good(ExtractorError):
         outcomes = [
-            featurize_shard(lake, run.asked.dataset, shard, recipe, table, progress=log.info) for shard in batch
+            featurize_shard(lake, run.asked.dataset, shard, recipe, table, progress=_count_videos, settings=settings)
+            for shard in batch
         ]
         _tell(lines, "made records of", outcomes)
     return batch
@@ -193,6 +195,11 @@ def _task_outcomes(ti: Any, states: dict[str, str | None]) -> tuple[list[Any], s
 def _task_and_index(name: str) -> tuple[str, int]:
     task_id, _, index = name.rpartition("_")
     return (task_id, int(index)) if task_id and index.isdigit() else (name, -1)
+
+
+def _count_videos(done: int, total: int) -> None:
+    if done == total or done % 100 == 0:
+        log.info("%d of %d videos", done, total)
 
 
 def _tell(lines: list[str], verb: str, outcomes: list[Any]) -> None:

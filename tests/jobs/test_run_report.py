@@ -250,7 +250,8 @@ def test_the_report_of_a_whole_run_shows_its_numbers(whole):
     _, page = read_page(whole, DONE)
 
     assert "✓ Succeeded" in page.text
-    assert "0.930" in page.text and "+0.130" in page.text
+    assert "0.930" in page.text and "0.130 above the best ablation" in page.text
+    assert "Only 6 validation videos" in page.text
     assert "not_a_video" in page.text
     assert "split × 2" in re.sub(r"\s+", " ", page.text)
     assert page.text.count("✓ right") == 2 and page.text.count("✗ wrong") == 4
@@ -357,7 +358,18 @@ def test_the_summary_of_a_run_that_failed_early_is_null_where_unknown(tmp_path):
     assert "null" in json.dumps(found)
 
 
-def test_pictures_are_of_the_first_the_middle_and_the_last_clip():
-    assert moments([bytes([n]) for n in range(9)]) == [b"\x00", b"\x04", b"\x08"]
-    assert moments([b"a", b"b"]) == [b"a", b"b"]
-    assert moments([]) == []
+@pytest.mark.parametrize(
+    ("clips", "chosen"),
+    [
+        (1, [(0, 1 / 6), (0, 0.5), (0, 5 / 6)]),
+        (2, [(0, 1 / 3), (1, 0.0), (1, 2 / 3)]),
+        (3, [(0, 0.5), (1, 0.5), (2, 0.5)]),
+        (9, [(1, 0.5), (4, 0.5), (7, 0.5)]),
+        (0, []),
+    ],
+)
+def test_pictures_are_spread_evenly_over_a_video(clips, chosen):
+    found = moments([bytes([number]) for number in range(clips)])
+
+    assert [clip[0] for clip, _ in found] == [number for number, _ in chosen]
+    assert [at for _, at in found] == pytest.approx([at for _, at in chosen])

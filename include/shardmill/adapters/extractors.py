@@ -21,8 +21,8 @@ Describe = Callable[[np.ndarray], np.ndarray]
 """uint8 [frames, height, width, 3] to float32 [frames, values]."""
 
 BATCH_FRAMES = 32
-STATISTICS_GAIN = 1.2
-"""Spreads the projected statistics over the steps of the quantisation; fewer than one in a thousand is clipped."""
+STATISTICS_GAIN = 1.8
+"""Spreads the projected statistics over the steps of the quantisation; fewer than one value in a hundred is clipped."""
 UNIT_GAIN = 0.7
 """The same for descriptions whose mean square is 1."""
 _WEIGHTS_SUFFIXES = (".weights.h5", ".h5")

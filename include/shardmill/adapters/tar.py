@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import re
+import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,7 +144,7 @@ def read_samples(path: Path) -> Iterator[Sample]:
     """Yield the samples of a checked tar in order: neighbouring files of one key, each suffix once."""
     with path.open("rb") as file:
         key, files, names = "", dict[str, bytes](), dict[str, str]()
-        for member in tar_file_iterator(file, skip_meta=None):
+        for member in _members(file, path.name):
             name = member["fname"]
             found, suffix = split_name(name)
             if files and (found != key or suffix in files):
@@ -152,6 +153,13 @@ def read_samples(path: Path) -> Iterator[Sample]:
             key, files[suffix], names[suffix] = found, member["data"], name
         if files:
             yield _sample(key, files, names)
+
+
+def _members(file: Any, name: str) -> Iterator[dict[str, Any]]:
+    try:
+        yield from tar_file_iterator(file, skip_meta=None)
+    except tarfile.TarError as error:
+        raise DamagedTarError(f"{name} is damaged: {error}") from error
 
 
 def _sample(key: str, files: dict[str, bytes], names: dict[str, str]) -> Sample:
@@ -223,7 +231,7 @@ def _read_part(store: Store, part: Part) -> Iterator[VideoClips]:
     file = io.BufferedReader(reader, 1024 * 1024)
     key, clips, count = "", dict[int, bytes](), 0
     info: dict[str, Any] = {}
-    for member in tar_file_iterator(file, skip_meta=None):
+    for member in _members(file, store.uri_of(part.name)):
         path, suffix = split_name(member["fname"])
         found, _, number = path.rpartition("/")
         if found != key and clips:

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from shardmill.core.frames import FRAME_VALUES, RGB_VALUES
+from shardmill.core.frames import FRAME_VALUES, RGB_VALUES, fill_batch
 from shardmill.specs.training import TrainSpec
 
 
@@ -70,13 +70,5 @@ def scoring_model(labels: int, spec: TrainSpec) -> keras.Model:
 
 
 def score(model: keras.Model, frames: npt.NDArray[np.uint8], batch_size: int) -> npt.NDArray[np.float32]:
-    """Score at most ``batch_size`` videos.
-
-    The batch is filled up with padding, for another batch size would be another graph.
-
-    Returns:
-        float32 [videos, labels].
-    """
-    videos = len(frames)
-    padded = np.concatenate([frames, np.zeros((batch_size - videos, *frames.shape[1:]), np.uint8)])
-    return np.asarray(model.predict_on_batch(padded)[:videos], np.float32)
+    """Score at most ``batch_size`` videos; float32 [videos, labels]."""
+    return np.asarray(model.predict_on_batch(fill_batch(frames, batch_size))[: len(frames)], np.float32)

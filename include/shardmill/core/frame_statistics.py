@@ -13,7 +13,7 @@ VALUES = 3 + COLOUR_CELLS**2 * 3 + len(EDGE_SCALES) * 2 * EDGE_CELLS**2 + HISTOG
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 # A random projection mixes all values: these weights keep the 3 of the mean colour from being lost among the 192 of
 # the cells, and the edges from being lost behind both.
-_MEAN_WEIGHT = 6.0
+_MEAN_WEIGHT = 8.0
 _CELL_WEIGHT = 1.5
 _EDGE_WEIGHT = 4.0
 _HISTOGRAM_WEIGHT = 1.5

@@ -40,6 +40,11 @@ def stack_frames(rgb: Bytes, audio: Bytes, max_frames: int) -> Bytes:
     return _lift_zeros(frames, np.arange(max_frames) < seconds)
 
 
+def fill_batch(frames: Bytes, size: int) -> Bytes:
+    """Fill a batch of videos up to ``size`` with padding: a model is traced anew for every other size."""
+    return np.concatenate([frames, np.zeros((size - len(frames), *frames.shape[1:]), np.uint8)])
+
+
 def multi_hot(labels: tuple[int, ...], count: int) -> npt.NDArray[np.float32]:
     """Write labels as float32 [count] of zeros and ones."""
     if any(not 0 <= label < count for label in labels):

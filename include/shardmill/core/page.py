@@ -56,6 +56,10 @@ class Shown:
     pictures: tuple[str, ...]
 
 
+ENOUGH_VIDEOS = 30
+"""Fewer validation videos than this, and the page warns of reading much into their metrics."""
+
+
 @dataclass(frozen=True)
 class Page:
     """All that the page shows; what is empty or None is unknown, and said to be."""
@@ -90,6 +94,7 @@ class Page:
     tasks: tuple[TaskRow, ...]
     settings: tuple[Section, ...]
     origins: tuple[tuple[str, str], ...]
+    enough_videos: int = ENOUGH_VIDEOS
 
 
 def score_text(value: float | None) -> str:

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 REPORT = "report.html"
 SHOWN_VIDEOS = 24
 MOMENTS = 3
-"""Pictures of a video: of its first, its middle and its last clip."""
+"""Pictures of a video, spread evenly over it."""
 READERS = 16
 PICTURE_BYTES = 1_000_000_000
 """Clips are read back for pictures until so many bytes of parts were asked for."""
@@ -165,9 +165,9 @@ def _pictures_of_shard(lake: Store, manifest: Manifest, wanted: set[str]) -> Ite
             continue
         missing.discard(video.key)
         made = []
-        for clip in moments(video.clips):
+        for clip, at in moments(video.clips):
             try:
-                made.append(thumbnail(clip))
+                made.append(thumbnail(clip, at))
             except NoPictureError as error:
                 log.warning("no picture of %r: %s", video.key, error)
         yield video.key, tuple(made)
@@ -175,8 +175,7 @@ def _pictures_of_shard(lake: Store, manifest: Manifest, wanted: set[str]) -> Ite
             return
 
 
-def moments(clips: Sequence[bytes], most: int = MOMENTS) -> list[bytes]:
-    """Choose clips spread evenly from the first to the last."""
-    if len(clips) <= most:
-        return list(clips)
-    return [clips[round(index * (len(clips) - 1) / (most - 1))] for index in range(most)]
+def moments(clips: Sequence[bytes], count: int = MOMENTS) -> list[tuple[bytes, float]]:
+    """Choose moments spread evenly over a video: the clip of each, and where in the clip, from 0 to 1."""
+    places = [(index + 0.5) / count * len(clips) for index in range(count)] if clips else []
+    return [(clips[int(place)], place % 1) for place in places]

@@ -121,7 +121,7 @@ def train_asynchronously(model: keras.Model, rows: TrainingRows, spec: TrainSpec
 
     def measured(epoch: int) -> EpochLoss:
         weights = model.get_weights()
-        loss, validation = (mean_loss(r, text, weights, spec.batch_size) for r in (rows.train, rows.validation))
+        loss, validation = (mean_loss(r, text, weights) for r in (rows.train, rows.validation))
         return EpochLoss(epoch=epoch, loss=loss or 0.0, validation_loss=validation)
 
     before = measured(0)

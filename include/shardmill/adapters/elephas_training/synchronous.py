@@ -44,7 +44,7 @@ def train_synchronously(model: keras.Model, rows: TrainingRows, spec: TrainSpec,
     weights: Weights = model.get_weights()
 
     def measure(which: str) -> float | None:
-        return mean_loss(getattr(rows, which), text, weights, spec.batch_size)
+        return mean_loss(getattr(rows, which), text, weights)
 
     history = [EpochLoss(epoch=0, loss=measure("train") or 0.0, validation_loss=measure("validation"))]
     report(f"epoch 0/{spec.epochs}: loss {history[0].loss:.4f} before training")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
+from itertools import islice
 from typing import Any
 
 import keras
@@ -16,12 +17,15 @@ from elephas.utils import subtract_params
 from elephas.worker import SparkWorker
 from pyspark import RDD, TaskContext
 
+from shardmill.core.frames import fill_batch
+from shardmill.core.metrics import binary_cross_entropy
 from shardmill.specs.records import EpochLoss
 
 Weights = list[npt.NDArray[np.float32]]
 Pair = tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]
 Report = Callable[[str], None]
 
+METER_BATCH = 32
 ELEPHAS = f"elephas {version('elephas')}"
 
 
@@ -104,25 +108,25 @@ class KeepingWorker(SparkWorker):
 class _LossMeter:
     text: ModelText
     parameters: Any
-    batch_size: int
 
     def __call__(self, rows: Iterable[Pair]) -> Iterator[tuple[int, float]]:
-        pairs = list(rows)
-        if not pairs:
-            return
-        frames, truth = _stacked(pairs)
         model = _kept_model(self.text)
         model.set_weights(self.parameters.value)
-        yield len(frames), float(model.evaluate(frames, truth, batch_size=self.batch_size, verbose=0))
+        remaining = iter(rows)
+        while batch := list(islice(remaining, METER_BATCH)):
+            frames, truth = _stacked(batch)
+            # Keras' evaluate would trace another graph for every size of the last batch, a second each.
+            scores = np.asarray(model.predict_on_batch(fill_batch(frames, METER_BATCH))[: len(batch)])
+            yield len(batch), binary_cross_entropy(scores, truth > 0)
 
 
-def mean_loss(rows: RDD[Pair] | None, text: ModelText, weights: Weights, batch_size: int) -> float | None:
+def mean_loss(rows: RDD[Pair] | None, text: ModelText, weights: Weights) -> float | None:
     """Measure the loss over rows on the executors; None where there are no rows."""
     if rows is None:
         return None
     parameters = rows.context.broadcast(weights)
     try:
-        measured = rows.mapPartitions(_LossMeter(text, parameters, batch_size)).collect()
+        measured = rows.mapPartitions(_LossMeter(text, parameters)).collect()
     finally:
         parameters.destroy()
     return sum(count * loss for count, loss in measured) / sum(count for count, _ in measured)

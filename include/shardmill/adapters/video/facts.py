@@ -36,7 +36,7 @@ def describe(container: InputContainer, name: str) -> Facts:
 
 
 def _stream(stream: Stream) -> Facts:
-    context = getattr(stream, "codec_context", None)
+    context = getattr(stream, "codec_context", None)  # None where libav does not know the codec
     described: Facts = {"index": stream.index, "codec_type": stream.type}
     if context is not None:
         described |= {
@@ -47,10 +47,10 @@ def _stream(stream: Stream) -> Facts:
             "extradata_size": context.extradata_size or None,
             "bit_rate": str(context.bit_rate) if context.bit_rate else None,
         }
-    if isinstance(stream, VideoStream):
-        described |= _video(stream)
-    if isinstance(stream, AudioStream):
-        described |= _audio(stream)
+        if isinstance(stream, VideoStream):
+            described |= _video(stream)
+        if isinstance(stream, AudioStream):
+            described |= _audio(stream)
     return _known(described | _timing(stream))
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +58,7 @@ def probe(path: Path, name: str) -> Probe:
         with _open(path) as container:
             stream = _video_stream(container)
             facts = describe(container, name)
-            audio = container.streams.audio[0].index if container.streams.audio else None
+            audio = _audio_index(container)
             index, time_base = stream.index, stream.time_base  # once the container is closed, they read as garbage
             ticks, last_ticks = _packet_ticks(container, stream)
     except av.error.FFmpegError as error:
@@ -86,11 +88,22 @@ def _video_stream(container: InputContainer) -> VideoStream:
         kinds = ", ".join(stream.type for stream in container.streams) or "none"
         raise VideoError("no_video_stream", f"expected a video stream, found these streams: {kinds}")
     context = streams[0].codec_context
+    if context is None:
+        raise VideoError("unsupported", "expected a video codec that libav knows, found another")
     if context.width * context.height > MAX_PIXELS:
         raise VideoError(
             "unsupported", f"expected at most {MAX_PIXELS} pixels a frame, found {context.width}x{context.height}"
         )
     return streams[0]
+
+
+def _audio_index(container: InputContainer) -> int | None:
+    if not container.streams.audio:
+        return None
+    stream = container.streams.audio[0]
+    if stream.codec_context is None:
+        raise VideoError("unsupported", "expected an audio codec that libav knows, found another")
+    return stream.index
 
 
 def _packet_ticks(container: InputContainer, stream: VideoStream) -> tuple[tuple[int, ...], int]:
@@ -115,17 +128,32 @@ def decode_ticks(video: Probe, deadline: float) -> tuple[int, ...]:
     Raises:
         VideoError: where it cannot be decoded, or not in time.
     """
-    ticks: list[int] = []
+    shown: list[tuple[int | None, int | None]] = []
     try:
         with _open(video.path) as container:
             stream = container.streams[video.video]
             assert isinstance(stream, VideoStream)  # noqa: S101 - its index came from such a stream
             stream.codec_context.thread_count = 1
             for frame in container.decode(stream):
-                if frame.pts is not None:
-                    ticks.append(frame.pts)
+                shown.append((frame.pts, frame.dts))
                 if time.monotonic() > deadline:
-                    raise VideoError("time_out", f"decoding took too long: it stopped behind frame {len(ticks)}")
+                    raise VideoError("time_out", f"decoding took too long: it stopped behind frame {len(shown)}")
     except av.error.FFmpegError as error:
-        raise VideoError("damaged", f"frame {len(ticks)} cannot be decoded: {error.strerror}") from error
+        raise VideoError("damaged", f"frame {len(shown)} cannot be decoded: {error.strerror}") from error
+    return best_ticks(shown)
+
+
+def best_ticks(shown: Sequence[tuple[int | None, int | None]]) -> tuple[int, ...]:
+    """Say when frames are shown, from each one's time of presentation and of decoding, as ffmpeg would.
+
+    AVI knows when packets are decoded, and no more; what decoders give as times of presentation goes up and down
+    there. The last frames come without a time, for no packet came with them: they go on at the same pace.
+    """
+    presented = [pts for pts, _ in shown if pts is not None]
+    if len(presented) == len(shown) and all(before < after for before, after in pairwise(presented)):
+        return tuple(presented)
+    ticks: list[int] = []
+    for _, dts in shown:
+        pace = ticks[-1] - ticks[-2] if len(ticks) > 1 else 1
+        ticks.append(dts if dts is not None else ticks[-1] + pace if ticks else 0)
     return tuple(ticks)

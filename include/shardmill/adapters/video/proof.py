@@ -40,19 +40,22 @@ def _prove(container: InputContainer, clip: WrittenClip, time_base: Fraction) ->
     shown: list[Fraction] = []
     heard: list[tuple[Fraction, int]] = []
     for frame in (frame for packet in container.demux() for frame in packet.decode()):
-        moment = (frame.pts or 0) * (frame.time_base or Fraction(0))
         if isinstance(frame, AudioFrame):
-            heard.append((moment, frame.samples))
+            heard.append((_moment(frame), frame.samples))
         elif isinstance(frame, VideoFrame):
             if not shown and not frame.key_frame:
                 raise VideoError("not_proven", f"clip {plan.number} does not begin with a key frame")
-            shown.append(moment)
+            shown.append(_moment(frame))
     _expect(clip, "number of frames", len(plan.times), len(shown))
     for expected, found in zip(plan.times, shown, strict=True):
         _expect(clip, "time of a frame", expected * time_base, found)
     _expect(clip, "samples of sound", clip.samples, sum(samples for _, samples in heard), slack=_AAC_FRAME)
     if heard:
         _expect(clip, "start of the sound", Fraction(0), heard[0][0], slack=_EDIT_SECONDS)
+
+
+def _moment(frame: AudioFrame | VideoFrame) -> Fraction:
+    return (frame.pts or 0) * (frame.time_base or Fraction(0))
 
 
 def _expect(

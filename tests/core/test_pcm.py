@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from shardmill.core.pcm import PcmTrack
+
+
+def test_what_was_added_is_taken_once():
+    track = PcmTrack(2)
+    track.append(0, b"aabbcc")
+    assert track.end == 3
+    assert track.take(0, 2) == b"aabb"
+    assert track.take(2, 3) == b"cc"
+    assert track.take(2, 3) == b""
+
+
+def test_a_track_that_begins_late_is_silent_until_then():
+    track = PcmTrack(2)
+    track.append(3, b"dd")
+    assert track.take(1, 4) == b"\0\0\0\0dd"
+
+
+def test_a_hole_is_filled_and_what_comes_twice_is_taken_once():
+    track = PcmTrack(2)
+    track.append(0, b"aa")
+    track.append(2, b"cc")
+    track.append(2, b"xxdd")
+    assert track.take(0, 4) == b"aa\0\0ccdd"
+
+
+def test_a_span_behind_the_end_has_no_sound():
+    track = PcmTrack(2)
+    track.append(0, b"aabb")
+    assert track.take(1, 5) == b"bb"
+    assert track.take(5, 9) == b""
+
+
+def test_what_comes_for_a_span_that_was_taken_is_dropped():
+    track = PcmTrack(2)
+    assert track.take(0, 3) == b""
+    track.append(1, b"bbccdd")
+    assert track.take(3, 5) == b"dd"
+
+
+def test_samples_before_the_span_are_forgotten():
+    track = PcmTrack(2)
+    track.append(-2, b"yyzzaabb")
+    assert track.take(0, 2) == b"aabb"
