@@ -29,7 +29,7 @@ def cluster_name(run: RunSpec) -> str:
     return f"shardmill-{run.run}"
 
 
-def cluster_spec(run: RunSpec, image_id: str) -> ClusterSpec:
+def cluster_spec(run: RunSpec, image_id: str, region: str) -> ClusterSpec:
     """Make the spec of a run's cluster."""
     from shardmill.specs.cluster import ClusterSpec
 
@@ -41,6 +41,7 @@ def cluster_spec(run: RunSpec, image_id: str) -> ClusterSpec:
         "name": cluster_name(run),
         "run": run.run,
         "image_id": image_id,
+        "region": region,
         "log_uri": f"{run.folder}/logs",
         "deadline": deadline.isoformat(timespec="seconds"),
     }
@@ -76,7 +77,7 @@ class CreateCluster(BaseOperator):
         with failing_for_good():
             image_id = run.asked.image_id or clusters.newest_image(ec2)
             clusters.check_image(ec2, image_id)
-            request = cluster_request(cluster_spec(run, image_id))
+            request = cluster_request(cluster_spec(run, image_id, emr.meta.region_name))
             self.cluster_id, created = clusters.ensure_cluster(emr, client("emr", attempts=1), request)
         self.log.info("%s cluster %s (%s)", "created" if created else "joined", self.cluster_id, request["Name"])
         self.defer(

@@ -42,7 +42,8 @@ def failing_for_good(*more: type[Exception]) -> Iterator[None]:
     from shardmill.adapters.emr import RefusedError
     from shardmill.core.planning import BadRequestError
 
+    hopeless: tuple[type[Exception], ...] = (BadRequestError, RefusedError, *more)
     try:
         yield
-    except (BadRequestError, RefusedError, *more) as error:
+    except hopeless as error:
         raise AirflowFailException(str(error)) from error

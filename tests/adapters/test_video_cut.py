@@ -72,8 +72,8 @@ def check_exact(path: Path, done: CutVideo, clip_seconds: Fraction = Fraction(2)
     """Compare a video's clips with its frames. Returns the clips."""
     times = source_times(path)
     expected: dict[int, list[Fraction]] = {}
-    for time in times:
-        expected.setdefault((time - times[0]) // clip_seconds, []).append(time)
+    for moment in times:
+        expected.setdefault((moment - times[0]) // clip_seconds, []).append(moment)
     assert [number for number, _ in done.clips] == list(expected)
     clips = [see(clip) for _, clip in done.clips]
     for clip, shown in zip(clips, expected.values(), strict=True):

@@ -34,7 +34,7 @@ def listeners_of(pid: int) -> set[str]:
 
 def is_loopback(address: str) -> bool:
     """Say whether an address of /proc/net/tcp is 127.0.0.0/8, as itself or mapped into IPv6, or ::1."""
-    return address.endswith("7F") and address[:-8] in ("", "0000000000000000FFFF0000") or address == V6_LOOPBACK
+    return (address.endswith("7F") and address[:-8] in ("", "0000000000000000FFFF0000")) or address == V6_LOOPBACK
 
 
 def test_a_run_turns_shards_into_an_evaluated_model_and_leaves_no_cluster(laptop):

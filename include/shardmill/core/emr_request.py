@@ -65,6 +65,7 @@ def _configurations(cluster: ClusterSpec) -> list[dict[str, Any]]:
                 "spark.pyspark.python": python,
                 "spark.pyspark.driver.python": python,
                 "spark.executorEnv.PYSPARK_PYTHON": python,
+                "spark.executorEnv.AWS_REGION": cluster.region,
             },
         },
         {
@@ -72,7 +73,11 @@ def _configurations(cluster: ClusterSpec) -> list[dict[str, Any]]:
             "Configurations": [
                 {
                     "Classification": "export",
-                    "Properties": {"PYSPARK_PYTHON": python, "PYSPARK_DRIVER_PYTHON": python},
+                    "Properties": {
+                        "PYSPARK_PYTHON": python,
+                        "PYSPARK_DRIVER_PYTHON": python,
+                        "AWS_REGION": cluster.region,
+                    },
                 }
             ],
         },

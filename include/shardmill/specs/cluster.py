@@ -43,5 +43,7 @@ class ClusterSpec(Spec):
     """Subnet of the nodes; empty for the account's default."""
     python: str = Field("/usr/bin/python3.11", pattern=r"^/[A-Za-z0-9_./-]{1,200}$")
     """Python of driver and executors on the nodes."""
+    region: str = Field("us-east-1", pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")
+    """AWS region; the jobs on the nodes reach the lake in it."""
     deadline: str
     """When the cluster must be gone, ISO 8601 in UTC; a tag."""
