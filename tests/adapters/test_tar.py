@@ -9,7 +9,9 @@ import pytest
 from shardmill.adapters import tar as shards
 from shardmill.adapters.lake import put_part
 from shardmill.adapters.store import Store
-from shardmill.adapters.tar import Clip, DamagedTarError, PartFile, check_tar, read_clips, read_samples, split_name
+from shardmill.adapters.tar import Clip, PartFile, read_clips, read_samples, split_name
+from shardmill.adapters.tar_check import check_tar
+from shardmill.core.tar_header import DamagedTarError
 from shardmill.specs.manifest import Manifest, SourceObject
 
 

@@ -11,7 +11,8 @@ import pytest
 from shardmill.adapters import tar as shards
 from shardmill.adapters.lake import commit, latest_revision, put_part
 from shardmill.adapters.store import MissingObjectError, Store
-from shardmill.adapters.tar import DamagedTarError, read_clips
+from shardmill.adapters.tar import read_clips
+from shardmill.core.tar_header import DamagedTarError
 from shardmill.jobs.split import EmptyShardError, Outcome, TooManyRejectsError, main, split_shard
 from shardmill.specs.manifest import Manifest, Part, SourceObject
 from shardmill.specs.recipes import SplitRecipe

@@ -9,7 +9,7 @@ import pytest
 from shardmill.localcloud.cluster_table import ClusterTable
 from shardmill.localcloud.emr_api import EmrApi
 from shardmill.localcloud.refusals import Holdings
-from shardmill.localcloud.seed import client
+from shardmill.localcloud.seed import ACCESS_KEY, client
 from shardmill.localcloud.server import REGION, CloudServer
 
 IMAGE = "ami-0123456789abcdef0"
@@ -23,6 +23,12 @@ class Served:
         self.now = 1000.0
         self.table = ClusterTable(clock=lambda: self.now)
         self.server = CloudServer(EmrApi(self.table, lambda: HOLDINGS, REGION), folder, 0)
+        self.connection: dict[str, Any] = {
+            "endpoint_url": self.server.endpoint,
+            "region_name": REGION,
+            "aws_access_key_id": ACCESS_KEY,
+            "aws_secret_access_key": ACCESS_KEY,
+        }
         self.s3: Any = client("s3", self.server.endpoint)
         self.emr: Any = client("emr", self.server.endpoint)
 

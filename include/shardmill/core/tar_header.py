@@ -12,6 +12,10 @@ REGULAR, DIRECTORY, LONG_NAME, PAX = "regular", "directory", "long name", "pax"
 _KINDS = {b"0": REGULAR, b"\0": REGULAR, b"5": DIRECTORY, b"L": LONG_NAME, b"x": PAX, b"g": PAX}
 
 
+class DamagedTarError(RuntimeError):
+    """A tar is not whole; the message names it and the offset."""
+
+
 class TarHeaderError(ValueError):
     """A header block is damaged, or names what a shard may not hold."""
 

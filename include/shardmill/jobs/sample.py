@@ -65,7 +65,7 @@ def make_sample(
     marker.unlink(missing_ok=True)
     for old in folder.glob("sample-??????.tar"):
         old.unlink()
-    entries = _entries(videos, seconds, random.Random(seed))  # noqa: S311: a sample, no secret
+    entries = _entries(videos, seconds, random.Random(seed))  # noqa: S311
     _write_shards(folder, entries, shards, seed)
     _replace(folder / "labels.csv", _labels_csv(entries))
     _replace(marker, asked)

@@ -149,7 +149,7 @@ def _check_rejects(manifest: Manifest, max_reject_share: float, uri: str) -> Non
 
 
 def _build(task: _Task, workers: int, progress: Callable[[str], None]) -> Manifest:
-    from shardmill.adapters.tar import check_tar
+    from shardmill.adapters.tar_check import check_tar
     from shardmill.adapters.video import tools
     from shardmill.adapters.video.ahead import work_ahead
 
