@@ -47,6 +47,13 @@ def test_labels_that_are_not_there_are_named_before_anything_runs(asked):
         plan_run(asked.model_copy(update={"labels": asked.source + "/absent.csv"}), "r")
 
 
+def test_an_extractor_that_cannot_work_is_named_before_anything_runs(asked):
+    with pytest.raises(BadRequestError, match=r"^extractor: expected one of frame_statistics"):
+        plan_run(asked.model_copy(update={"extractor": "nonsense"}), "r")
+    with pytest.raises(BadRequestError, match=r"extractor_weights"):
+        plan_run(asked.model_copy(update={"extractor": "ResNet50"}), "r2")
+
+
 def test_two_files_of_one_number_are_refused(asked, source):
     (source / "y-000001.tar").write_bytes(b"")
     with pytest.raises(BadRequestError, match="two files of shard 000001"):

@@ -142,3 +142,8 @@ def test_yarn_classifications_are_noted() -> None:
 def test_what_cannot_run_is_refused(arguments: list[str], words: str) -> None:
     with pytest.raises(RefusedStepError, match=words):
         translate_step(arguments, [STATIC], NODES, FOLDER)
+
+
+def test_nobody_sends_executors_to_another_endpoint() -> None:
+    found = translate("--conf", "spark.executorEnv.AWS_ENDPOINT_URL=http://else", SCRIPT)
+    assert not any(name.startswith("spark.executorEnv.AWS_") for name in settings(found))

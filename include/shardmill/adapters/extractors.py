@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -108,8 +109,11 @@ def _load_weights(model: Any, content: bytes, recipe: FeatureRecipe) -> None:
         path = Path(folder) / f"model{suffix}"
         path.write_bytes(content)
         try:
-            model.load_weights(path)
-        except (ValueError, OSError, KeyError) as error:
+            # Keras only warns of layers that the file lacks, and leaves them random.
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", UserWarning)
+                model.load_weights(path)
+        except (ValueError, OSError, KeyError, UserWarning) as error:
             raise ExtractorError(
                 f"extractor_weights: {recipe.extractor_weights} holds no weights of {recipe.extractor} "
                 f"without its top: {str(error)[:300]}"

@@ -119,7 +119,12 @@ def record_rows(
     partitions: int,
     seed: int = 0,
 ) -> RDD[Row]:
-    """Give the rows of parts, in partitions of equal size, kept in memory or on the workers' disks once read."""
+    """Give the rows of parts, in partitions of equal size."""
     shares = worker_shares(parts, partitions, seed)
     reader = _RowReader(read_records, record_set.max_frames, len(record_set.vocabulary))
-    return context.parallelize(shares, len(shares)).flatMap(reader).persist(StorageLevel.MEMORY_AND_DISK)
+    return context.parallelize(shares, len(shares)).flatMap(reader)
+
+
+def keep(rows: RDD[Row]) -> RDD[Row]:
+    """Let the executors keep rows, in memory or on their disks, once they were read."""
+    return rows.persist(StorageLevel.MEMORY_AND_DISK)

@@ -41,8 +41,11 @@ def stack_frames(rgb: Bytes, audio: Bytes, max_frames: int) -> Bytes:
 
 
 def fill_batch(frames: Bytes, size: int) -> Bytes:
-    """Fill a batch of videos up to ``size`` with padding: a model is traced anew for every other size."""
-    return np.concatenate([frames, np.zeros((size - len(frames), *frames.shape[1:]), np.uint8)])
+    """Fill a batch of videos up to ``size`` by repeating the last: a model is traced anew for every other size.
+
+    Not by padding, for cuDNN's LSTM refuses a video that is nothing else.
+    """
+    return np.concatenate([frames, np.repeat(frames[-1:], size - len(frames), axis=0)])
 
 
 def multi_hot(labels: tuple[int, ...], count: int) -> npt.NDArray[np.float32]:

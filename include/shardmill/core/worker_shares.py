@@ -41,18 +41,3 @@ def _stretch(parts: Sequence[RecordPart], first: int, last: int) -> tuple[PartSl
             slices.append(PartSlice(part, start, stop))
         offset += part.records
     return tuple(slices)
-
-
-def check_shares(parts: Sequence[RecordPart], workers: int, batch_size: int) -> None:
-    """Raise ValueError where a worker would get no more records than a batch holds.
-
-    Elephas does not train such a worker, says nothing, and averages its untrained weights into the result.
-    """
-    total = sum(part.records for part in parts)
-    if total // workers <= batch_size:
-        fitting = max(total // workers - 1, 0)
-        raise ValueError(
-            f"each worker needs more training records than batch_size={batch_size}: {total} records for "
-            f"workers={workers} leave {total // workers} to one of them. "
-            + (f"Take batch_size={fitting} or fewer workers." if fitting else "Take fewer workers or more videos.")
-        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -82,10 +82,12 @@ class _Parts:
     scratch: Path
     published: list[Part] = field(default_factory=list)
     waiting: dict[Subset, list[Record]] = field(default_factory=lambda: {"train": [], "validation": []})
+    waiting_bytes: Counter[Subset] = field(default_factory=Counter)
 
     def add(self, subset: Subset, record: Record) -> None:
         self.waiting[subset].append(record)
-        if sum(item.rgb.nbytes + item.audio.nbytes for item in self.waiting[subset]) >= PART_BYTES:
+        self.waiting_bytes[subset] += record.rgb.nbytes + record.audio.nbytes
+        if self.waiting_bytes[subset] >= PART_BYTES:
             self._publish(subset)
 
     def _publish(self, subset: Subset) -> None:
@@ -102,6 +104,7 @@ class _Parts:
         path.unlink()
         self.published.append(part)
         self.waiting[subset].clear()
+        self.waiting_bytes[subset] = 0
 
     def close(self) -> tuple[Part, ...]:
         """Publish what is left."""

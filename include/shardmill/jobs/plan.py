@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from shardmill.adapters import run_folder
+from shardmill.adapters.extractors import ExtractorError, check_extractor
 from shardmill.adapters.store import MissingObjectError, Store, StoreSettings, read_uri
 from shardmill.core import layout, planning
 from shardmill.core.labels import LabelError, parse_label_csv
@@ -49,6 +50,7 @@ def plan_run(asked: VideoPipelineSpec, run_id: str, settings: StoreSettings | No
     lake = Store(asked.lake, settings, create=True)
     run = _freeze_run(lake, asked, run_name(run_id))
     _check_labels(asked, settings)
+    _check_extractor(asked)
     plan = _freeze_plan(lake, run, settings)
     sizes = {planned.shard: planned.source.size for planned in plan.shards}
     return Planned(run, plan, planning.batch_shards(sizes, asked.batch_mb * planning.MEGABYTE))
@@ -72,6 +74,13 @@ def _check_labels(asked: VideoPipelineSpec, settings: StoreSettings | None) -> N
         parse_label_csv(read_uri(asked.labels, settings).decode())
     except (MissingObjectError, LabelError, UnicodeDecodeError) as error:
         raise planning.BadRequestError(f"labels: {asked.labels} cannot be used: {error}") from error
+
+
+def _check_extractor(asked: VideoPipelineSpec) -> None:
+    try:
+        check_extractor(asked.feature_recipe(labels=""))
+    except ExtractorError as error:
+        raise planning.BadRequestError(str(error)) from error
 
 
 def list_source(source: Store) -> dict[int, SourceObject]:

@@ -11,7 +11,7 @@ from shardmill.adapters.model_store import find_model, publish_model, put_weight
 from shardmill.adapters.records import read_records
 from shardmill.adapters.store import Store, read_uri
 from shardmill.core.ablations import FrameSums, no_sums, sum_record
-from shardmill.core.worker_shares import check_shares
+from shardmill.core.planning import check_enough_records
 from shardmill.specs.records import MODEL_VERSION, ModelManifest, RecordSet, model_inputs
 from shardmill.specs.run import RunSpec
 from shardmill.specs.training import TrainSpec
@@ -35,9 +35,9 @@ def _pair(row: Row) -> tuple[Any, Any]:
 
 
 def _sum_rows(rows: Iterable[Row]) -> Iterator[FrameSums]:
-    sums = [sum_record(row.frames, row.truth) for row in rows]
-    if sums:
-        yield sum(sums[1:], sums[0])
+    each = (sum_record(row.frames, row.truth) for row in rows)
+    if (first := next(each, None)) is not None:
+        yield sum(each, start=first)
 
 
 def train(run: RunSpec, store: Store) -> ModelManifest:
@@ -54,48 +54,52 @@ def train(run: RunSpec, store: Store) -> ModelManifest:
     if found := find_model(store, inputs):
         say(f"already trained: {store.uri_of(found.weights)}")
         return found
-    check_shares(records.train, spec.workers, spec.batch_size)
+    counts = {name: sum(part.records for part in getattr(records, name)) for name in ("train", "validation")}
+    check_enough_records(counts, workers=spec.workers, batch_size=spec.batch_size)
     # A second try of an asynchronous task would add its first try's steps again.
     with spark_context(f"train {run.run}", task_tries=4 if spec.mode == "synchronous" else 1) as context:
         arrays, sums, trained = _train(context, records, spec)
-    key, sha256 = put_weights(store, arrays)
-    manifest = ModelManifest(
-        inputs=inputs,
+    manifest = _describe(records, spec, sums, trained, put_weights(store, arrays))
+    say(f"trained {sums.records} records, {spec.epochs} epochs: {manifest.examples_per_second} examples/s")
+    return publish_model(store, manifest)
+
+
+def _describe(
+    records: RecordSet, spec: TrainSpec, sums: FrameSums, trained: Trained, weights: tuple[str, str]
+) -> ModelManifest:
+    return ModelManifest(
+        inputs=model_inputs(spec, records),
         model_version=MODEL_VERSION,
         training=spec,
         vocabulary=records.vocabulary,
         records=records.digest,
         train_records=sums.records,
         label_counts=tuple(int(count) for count in sums.labels),
-        weights=key,
-        weights_sha256=sha256,
+        weights=weights[0],
+        weights_sha256=weights[1],
         parameters=sum(weight.size for weight in trained.weights),
         trainer=trained.trainer,
         history=trained.history,
         seconds=round(trained.seconds, 3),
         examples_per_second=round(sums.records * spec.epochs / trained.seconds, 1),
     )
-    say(f"trained {sums.records} records, {spec.epochs} epochs: {manifest.examples_per_second} examples/s")
-    return publish_model(store, manifest)
 
 
 def _train(
     context: SparkContext, records: RecordSet, spec: TrainSpec
 ) -> tuple[dict[str, np.ndarray], FrameSums, Trained]:
     from shardmill.adapters import elephas_training
-    from shardmill.adapters.spark_session import record_rows
+    from shardmill.adapters.spark_session import keep, record_rows
     from shardmill.adapters.two_stream_model import build_model, compile_model, named_weights
 
     train_rows, validation_rows = (
-        record_rows(context, parts, records, read_records=read_records, partitions=spec.workers, seed=spec.seed)
+        keep(record_rows(context, parts, records, read_records=read_records, partitions=spec.workers, seed=spec.seed))
         for parts in (records.train, records.validation)
     )
     sums = train_rows.mapPartitions(_sum_rows).fold(no_sums(len(records.vocabulary)), FrameSums.__add__)
     say(f"loaded {sums.records} records of {sums.frames} frames for {spec.workers} workers")
     model = compile_model(build_model(len(records.vocabulary), spec), spec)
-    rows = elephas_training.TrainingRows(
-        train_rows.map(_pair), validation_rows.map(_pair) if records.validation else None
-    )
+    rows = elephas_training.TrainingRows(train_rows.map(_pair), validation_rows.map(_pair))
     trained = elephas_training.train(model, rows, spec, say)
     if not all(np.isfinite(weight).all() for weight in trained.weights):
         raise FloatingPointError(

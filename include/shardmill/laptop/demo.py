@@ -16,6 +16,8 @@ from typing import Any
 
 from shardmill.adapters.run_folder import load_run
 from shardmill.adapters.store import Store, StoreError
+from shardmill.jobs.report import summarise
+from shardmill.jobs.sample import MARKER, make_sample
 from shardmill.laptop.postgres import PostgresError
 from shardmill.laptop.processes import ProcessError, Processes
 from shardmill.laptop.rest import ENDED, AirflowApi, TaskState
@@ -75,7 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--conf", default="{}", help="JSON of more fields of the form")
     parser.add_argument("--state", type=Path, default=default_state())
     asked = parser.parse_args(argv)
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell started us with SIGINT ignored
+        signal.signal(number, _interrupt)
     result = Result()
     started = time.monotonic()
     try:
@@ -140,18 +143,19 @@ def sample_folder() -> Path:
 
 
 def _ensure_sample() -> None:
-    from shardmill.jobs.sample import make_sample
-
     say("sample: labelled synthetic videos with sound, generated once")
     make_sample(sample_folder())
 
 
 def _upload_sample(address: StackAddress) -> None:
-    target = Store(SAMPLE, address.store_settings)
-    for path in sorted(sample_folder().iterdir()):
-        found = target.head(path.name)
-        if path.is_file() and (found is None or found.size != path.stat().st_size):
+    source, target = sample_folder(), Store(SAMPLE, address.store_settings)
+    marker = (source / MARKER).read_bytes()
+    if target.head(MARKER) is not None and target.get(MARKER) == marker:
+        return
+    for path in sorted(source.iterdir()):
+        if path.name != MARKER:
             target.put(path.name, path.read_bytes())
+    target.put(MARKER, marker)
 
 
 def _watch_run(
@@ -194,8 +198,6 @@ def watch(api: AirflowApi, run_id: str, processes: Processes | None = None) -> s
 
 
 def _summarise(spec_uri: str, address: StackAddress, state_folder: Path, result: Result) -> None:
-    from shardmill.jobs.report import summarise
-
     run = load_run(spec_uri, address.store_settings)
     lake = Store(run.asked.lake, address.store_settings)
     found = summarise(lake, run)

@@ -95,6 +95,7 @@ class Processes:
                 process.wait()
         self._running.clear()
         kill_until_gone(_orphans)
+        _orphans()  # once more, to reap what was killed last
 
 
 def _orphans() -> set[ProcessInfo]:

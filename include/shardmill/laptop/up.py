@@ -34,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _stay(state: Path, slots: int) -> None:
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell started us with SIGINT ignored
+        signal.signal(number, _interrupt)
     try:
         with stack(state, slots=slots) as (address, processes):
             print(f"\n  {address.url}   log in as {USER} / {keys(state)['password']}", flush=True)

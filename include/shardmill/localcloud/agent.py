@@ -118,7 +118,10 @@ class Agent:
     def _poll_steps(self, cluster: Cluster) -> None:
         runs = self._nodes[cluster.id].runs
         for step in cluster.steps_in(states.ACTIVE_STEP):
-            run = runs[step.id]
+            run = runs.get(step.id)
+            if run is None:  # its start failed, and the cluster with it
+                self._end_step(cluster, step.id, Outcome("INTERRUPTED"))
+                continue
             if step.state == "CANCEL_PENDING":
                 run.stop()
             outcome = run.poll()
@@ -141,6 +144,7 @@ class Agent:
                 return cluster
             nodes.spark.stop()
             del self._nodes[cluster.id]
-            shutil.rmtree(nodes.spark.folder / "scratch", ignore_errors=True)
+            for name in ("scratch", "tmp"):
+                shutil.rmtree(nodes.spark.folder / name, ignore_errors=True)
         now = self._table.clock()
         return self._table.change(cluster.id, lambda known: states.terminated(known, now))

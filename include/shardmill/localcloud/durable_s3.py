@@ -112,8 +112,14 @@ class DurableS3:
         if name not in self._stored:
             files.create({"name": name, "region": bucket.region_name, "created": bucket.creation_date.timestamp()})
             self._stored[name] = {}
-        for each in [key] if key else list({*self._stored[name], *bucket.keys}):
+        for each in [key] if key else self._changed_keys(bucket):
             self._store_key(bucket, files, each)
+
+    def _changed_keys(self, bucket: FakeBucket) -> list[str]:
+        """List the keys that a request to the bucket as a whole, such as DeleteObjects, made, replaced or removed."""
+        stored = self._stored[bucket.name]
+        gone = [key for key in stored if key not in bucket.keys]
+        return gone + [key for key, held in bucket.keys.items() if key not in stored or stored[key].key is not held]
 
     def _store_key(self, bucket: FakeBucket, files: BucketFiles, key: str) -> None:
         stored, held = self._stored[bucket.name].get(key), bucket.keys.get(key)

@@ -42,21 +42,25 @@ class LocalCloud:
 
 
 @contextmanager
-def local_cloud(state_dir: Path, slots: int = 2, port: int = 0) -> Iterator[LocalCloud]:
+def local_cloud(
+    state_dir: Path, slots: int = 2, *, port: int = 0, cluster_python: Path | None = None
+) -> Iterator[LocalCloud]:
     """Run the local AWS on a folder, and end it and all of its processes.
 
     Args:
         state_dir: keeps S3's content; taken up again by the next start.
         slots: Spark workers of each cluster.
         port: 0 for a free one.
+        cluster_python: Python of driver and executors; by default that of the cluster environment beside ours.
     """
     state_dir.mkdir(parents=True, exist_ok=True)
     log_path = state_dir / "localcloud.log"
-    (state_dir / ENDPOINT_FILE).unlink(missing_ok=True)
     argv = [sys.executable, "-m", "shardmill.localcloud", "--state", str(state_dir)]
+    argv += ["--slots", str(slots), "--port", str(port)]
+    argv += ["--cluster-python", str(cluster_python)] if cluster_python else []
     with log_path.open("ab") as log:
         process = start_child(
-            [*argv, "--slots", str(slots), "--port", str(port)],
+            argv,
             stdout=log,
             stderr=log,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
@@ -78,6 +82,8 @@ def _wait_for(process: subprocess.Popen[bytes], state_dir: Path, log_path: Path)
         try:
             found = json.loads((state_dir / ENDPOINT_FILE).read_text())
         except FileNotFoundError:
+            found = {}
+        if found.get("pid") != process.pid:  # not there yet, or left by a start that was killed
             time.sleep(0.05)
             continue
         return LocalCloud(found["endpoint"], found["pid"], state_dir)

@@ -39,6 +39,7 @@ _DROPPED = {
     "spark.authenticate": "YARN makes the secret that it needs",
     "spark.network.crypto.": "it needs spark.authenticate",
     "spark.shuffle.service.": "there is no external shuffle service",
+    "spark.executorEnv.AWS_": "the local cluster names its own endpoint, keys and region",
     "spark.plugins": "plug-ins are not in the local Spark",
 }
 _PROTECTED = ("JAVA_HOME", "PATH", "HOME", "TMPDIR", "SHARDMILL_LOCAL_CLOUD", "PYTHONPATH")
@@ -118,7 +119,8 @@ class _Translation:
         master = self._master()
         files = [part for setting, option in _FILE_SETTINGS.items() for part in self._file_option(setting, option)]
         self._python(exports)
-        settings = {**self._kept(), **self._resources()}
+        resources = self._resources()
+        settings = {**self._kept(), **resources}
         argv = ["--master", master, "--deploy-mode", "client"]
         argv += [part for name, value in sorted(settings.items()) for part in ("--conf", f"{name}={value}")]
         argv += ["--class", self._asked.main_class] if self._asked.main_class else []

@@ -25,10 +25,10 @@ from shardmill.adapters.elephas_training.workers import (
     Trained,
     TrainingRows,
     Weights,
-    mean_loss,
+    measured_losses,
     model_text,
+    progress_line,
 )
-from shardmill.specs.records import EpochLoss
 from shardmill.specs.training import TrainSpec
 
 CALL_SECONDS = 60.0
@@ -118,22 +118,16 @@ def train_asynchronously(model: keras.Model, rows: TrainingRows, spec: TrainSpec
     the weights move about as often faster as there are workers.
     """
     text = model_text(model)
-
-    def measured(epoch: int) -> EpochLoss:
-        weights = model.get_weights()
-        loss, validation = (mean_loss(r, text, weights) for r in (rows.train, rows.validation))
-        return EpochLoss(epoch=epoch, loss=loss or 0.0, validation_loss=validation)
-
-    before = measured(0)
-    report(f"epoch 0/{spec.epochs}: loss {before.loss:.4f}; Elephas reports nothing between here and the end")
+    before = measured_losses(0, rows, text, model.get_weights())
+    report(f"{progress_line(before, spec.epochs)}; from here Elephas says nothing until the end")
     elephas_model = AsynchronousModel(
         model, mode=spec.mode, frequency=spec.frequency, parameter_server_mode=BoundedFactory._type, port=_free_port()
     )
     start = time.monotonic()
     elephas_model.fit(rows.train, epochs=spec.epochs, batch_size=spec.batch_size, verbose=0, validation_split=0.0)
     seconds = time.monotonic() - start
-    after = measured(spec.epochs)
-    report(f"epoch {spec.epochs}/{spec.epochs}: loss {after.loss:.4f}, validation loss {after.validation_loss}")
+    after = measured_losses(spec.epochs, rows, text, model.get_weights())
+    report(progress_line(after, spec.epochs))
     return Trained(
         model.get_weights(), (before, after), f"{ELEPHAS}, {spec.mode}, exchange every {spec.frequency}", seconds
     )

@@ -17,7 +17,9 @@ from shardmill.adapters.elephas_training.workers import (
     TrainingRows,
     Weights,
     mean_loss,
+    measured_losses,
     model_text,
+    progress_line,
 )
 from shardmill.specs.records import EpochLoss
 from shardmill.specs.training import TrainSpec
@@ -43,11 +45,8 @@ def train_synchronously(model: keras.Model, rows: TrainingRows, spec: TrainSpec,
     elephas_model, text = SynchronousModel(model), model_text(model)
     weights: Weights = model.get_weights()
 
-    def measure(which: str) -> float | None:
-        return mean_loss(getattr(rows, which), text, weights)
-
-    history = [EpochLoss(epoch=0, loss=measure("train") or 0.0, validation_loss=measure("validation"))]
-    report(f"epoch 0/{spec.epochs}: loss {history[0].loss:.4f} before training")
+    history = [measured_losses(0, rows, text, weights)]
+    report(progress_line(history[0], spec.epochs))
     seconds = 0.0
     for epoch in range(1, spec.epochs + 1):
         start = time.monotonic()
@@ -58,15 +57,9 @@ def train_synchronously(model: keras.Model, rows: TrainingRows, spec: TrainSpec,
         done = EpochLoss(
             epoch=epoch,
             loss=sum(losses) / len(losses),
-            validation_loss=measure("validation"),
+            validation_loss=mean_loss(rows.validation, text, weights),
             worker_losses=losses,
         )
         history.append(done)
         report(progress_line(done, spec.epochs))
     return Trained(weights, tuple(history), f"{ELEPHAS}, synchronous, a mean after every epoch", seconds)
-
-
-def progress_line(done: EpochLoss, epochs: int) -> str:
-    """Write an epoch's losses in a line."""
-    validation = "" if done.validation_loss is None else f", validation loss {done.validation_loss:.4f}"
-    return f"epoch {done.epoch}/{epochs}: loss {done.loss:.4f}{validation}"

@@ -34,7 +34,7 @@ class TrainingRows:
     """Rows (frames, truth) for training, one partition a worker, and for measuring."""
 
     train: RDD[Pair]
-    validation: RDD[Pair] | None
+    validation: RDD[Pair]
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,13 +120,26 @@ class _LossMeter:
             yield len(batch), binary_cross_entropy(scores, truth > 0)
 
 
-def mean_loss(rows: RDD[Pair] | None, text: ModelText, weights: Weights) -> float | None:
-    """Measure the loss over rows on the executors; None where there are no rows."""
-    if rows is None:
-        return None
+def mean_loss(rows: RDD[Pair], text: ModelText, weights: Weights) -> float:
+    """Measure the loss over rows on the executors."""
     parameters = rows.context.broadcast(weights)
     try:
         measured = rows.mapPartitions(_LossMeter(text, parameters)).collect()
     finally:
         parameters.destroy()
     return sum(count * loss for count, loss in measured) / sum(count for count, _ in measured)
+
+
+def measured_losses(epoch: int, rows: TrainingRows, text: ModelText, weights: Weights) -> EpochLoss:
+    """Measure both losses after an epoch."""
+    return EpochLoss(
+        epoch=epoch,
+        loss=mean_loss(rows.train, text, weights),
+        validation_loss=mean_loss(rows.validation, text, weights),
+    )
+
+
+def progress_line(done: EpochLoss, epochs: int) -> str:
+    """Write an epoch's losses in a line."""
+    validation = "" if done.validation_loss is None else f", validation loss {done.validation_loss:.4f}"
+    return f"epoch {done.epoch}/{epochs}: loss {done.loss:.4f}{validation}"
