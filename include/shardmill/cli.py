@@ -6,26 +6,63 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-JOBS = {
-    "train": ("shardmill.jobs.train", "train the model of a run: URI of its spec.json"),
-    "evaluate": ("shardmill.jobs.evaluate", "evaluate the model of a run: URI of its spec.json"),
-    "split": ("shardmill.jobs.split", "split a run's shards: URI of its spec.json, and shard numbers"),
-    "sample": ("shardmill.jobs.sample", "generate the labelled sample shards in a folder"),
-}
+STAGES = ("ingest", "split", "label", "features", "select")
+CLUSTER_JOBS = ("train", "evaluate")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one job; its exit status says whether it succeeded."""
-    described = "\n".join(f"  {name:10} {text}" for name, (_, text) in JOBS.items())
-    parser = argparse.ArgumentParser(
-        prog="shardmill", epilog=f"jobs:\n{described}", formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("job", choices=sorted(JOBS))
-    parser.add_argument("arguments", nargs=argparse.REMAINDER)
-    asked = parser.parse_args(argv)
-    module = importlib.import_module(JOBS[asked.job][0])
-    return int(module.main(asked.arguments))
+    parser = argparse.ArgumentParser(prog="shardmill", description=__doc__)
+    jobs = parser.add_subparsers(dest="job", required=True, metavar="JOB")
+    plan = jobs.add_parser("plan", help="check what is asked, freeze it as a run, and print the URI of its spec.json")
+    plan.add_argument("asked", type=Path, help="JSON file of the fields that differ from the form's defaults")
+    plan.add_argument("--run", required=True, help="name of the run")
+    for name in STAGES:
+        stage = jobs.add_parser(name, help=f"do the stage {name} for shards of a run")
+        stage.add_argument("spec", help="URI of the run's spec.json")
+        stage.add_argument("shards", nargs="*", type=int, help="shard numbers; none for all of the run's")
+    for name in CLUSTER_JOBS:
+        jobs.add_parser(name, help=f"{name} a run's model, inside spark-submit").add_argument("spec", help="URI")
+    jobs.add_parser("report", help="write a run's report").add_argument("spec", help="URI of the run's spec.json")
+    sample = jobs.add_parser("sample", help="generate the labelled sample shards")
+    sample.add_argument("folder", type=Path)
+    return _run(parser.parse_args(argv))
+
+
+def _run(asked: argparse.Namespace) -> int:
+    if asked.job in CLUSTER_JOBS:
+        return int(importlib.import_module(f"shardmill.jobs.{asked.job}").main([asked.spec]))
+    if asked.job == "plan":
+        print(_plan(asked.asked, asked.run))
+    elif asked.job == "sample":
+        from shardmill.jobs.sample import make_sample
+
+        make_sample(asked.folder)
+    elif asked.job == "report":
+        from shardmill import stages
+        from shardmill.jobs.report import write_report
+
+        opened = stages.open_run(asked.spec)
+        print(write_report(opened.lake, opened.run, ()))
+    else:
+        from shardmill import stages
+
+        opened = stages.open_run(asked.spec)
+        stages.STAGES[asked.job](opened, asked.shards or opened.plan.numbers, _say)
+    return 0
+
+
+def _plan(path: Path, run: str) -> str:
+    from shardmill.jobs.plan import plan_run
+    from shardmill.specs.video_pipeline import VideoPipelineSpec
+
+    return plan_run(VideoPipelineSpec.model_validate_json(path.read_bytes()), run).spec_uri
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -67,7 +67,8 @@ class CreateCluster(BaseOperator):
         from shardmill.adapters import emr as clusters
         from shardmill.core.emr_request import cluster_request
 
-        lake, run = open_run(self.spec_uri)
+        opened = open_run(self.spec_uri)
+        lake, run = opened.lake, opened.run
         if is_finished(lake, run):
             with summarised() as lines:
                 lines.append("nothing to do: the model is trained and evaluated, no cluster is made")
@@ -119,7 +120,8 @@ class RunJob(BaseOperator):
         from shardmill.adapters.code_archive import ship_code
         from shardmill.core.emr_request import spark_step
 
-        lake, run = open_run(self.spec_uri)
+        opened = open_run(self.spec_uri)
+        lake, run = opened.lake, opened.run
         if lake.head(f"runs/{run.run}/{self.result}"):
             with summarised() as lines:
                 lines.append(f"nothing to do: {run.folder}/{self.result} is there")
@@ -178,7 +180,7 @@ class DeleteCluster(BaseOperator):
     def execute(self, context: Any) -> None:
         from shardmill.adapters import emr as clusters
 
-        _, run = open_run(self.spec_uri)
+        run = open_run(self.spec_uri).run
         emr = client("emr")
         with summarised() as lines:
             ended = clusters.end_clusters(emr, cluster_name(run))

@@ -13,7 +13,7 @@ from shardmill.adapters.lake import commit, latest_revision, put_part
 from shardmill.adapters.store import MissingObjectError, Store
 from shardmill.adapters.tar import read_clips
 from shardmill.core.tar_header import DamagedTarError
-from shardmill.jobs.split import EmptyShardError, Outcome, TooManyRejectsError, main, split_shard
+from shardmill.jobs.split import EmptyShardError, Outcome, TooManyRejectsError, split_shard
 from shardmill.specs.manifest import Manifest, Part, SourceObject
 from shardmill.specs.recipes import SplitRecipe
 from shardmill.specs.run import RunSpec
@@ -235,12 +235,3 @@ def test_the_work_stops_when_the_caller_gives_up(lake, tmp_path, video):
         split_shard(lake, "yt", 3, RECIPE, max_reject_share=0.0, progress=give_up)
     assert len(lines) == 1
     assert latest_revision(lake, "clips", "yt", RECIPE.hash, 3) is None
-
-
-def test_the_job_runs_without_airflow(lake, tmp_path, video, capsys):
-    ingest(lake, tmp_path, make_tar([("a.mp4", video)]))
-    asked = VideoPipelineSpec(lake=lake.uri, dataset="yt", width=64, height=32, preset="ultrafast")
-    spec = RunSpec(run="r1", started="2026-01-01T00:00:00Z", asked=asked)
-    lake.put("runs/r1/spec.json", spec.model_dump_json().encode())
-    assert main([f"{lake.uri}/runs/r1/spec.json", "3"]) == 0
-    assert "shard 000003: new: 3 clips of 1 videos" in capsys.readouterr().out

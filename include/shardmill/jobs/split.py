@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
 import shutil
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -294,27 +292,3 @@ def _read_info(content: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Split shards of a run that were ingested before."""
-    from shardmill.adapters.run_folder import load_run
-
-    parser = argparse.ArgumentParser(prog="shardmill split", description=main.__doc__)
-    parser.add_argument("spec", help="URI of the run's spec.json")
-    parser.add_argument("shards", nargs="+", type=int, help="numbers of the shards")
-    parser.add_argument("--workers", type=int, default=0, help="videos cut at once; 0 for one a core")
-    arguments = parser.parse_args(argv)
-    asked = load_run(arguments.spec).asked
-    for shard in arguments.shards:
-        outcome = split_shard(
-            Store(asked.lake),
-            asked.dataset,
-            shard,
-            asked.split_recipe,
-            max_reject_share=asked.max_reject_share,
-            workers=arguments.workers,
-            progress=lambda line: print(line, file=sys.stderr),
-        )
-        print(f"shard {shard:06d}: {outcome.why}: {outcome.clips} clips of {outcome.videos} videos")
-    return 0

@@ -1,0 +1,148 @@
+"""The stages of a run, each done for some of its shards: what Airflow's tasks and the command line both call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from shardmill.adapters.run_folder import load, load_run
+from shardmill.adapters.store import Store, StoreSettings
+from shardmill.specs.run import RunLabels, RunPlan, RunSpec
+
+if TYPE_CHECKING:
+    from shardmill.core.labels import LabelTable
+
+Say = Callable[[str], None]
+
+
+class ShardOutcome(Protocol):
+    """What every stage tells of a shard."""
+
+    @property
+    def shard(self) -> int: ...
+    @property
+    def skipped(self) -> bool: ...
+    @property
+    def why(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A run and the lake that it works in."""
+
+    lake: Store
+    run: RunSpec
+    settings: StoreSettings | None = None
+
+    @property
+    def plan(self) -> RunPlan:
+        return load(self.lake, self.run.run, "plan.json", RunPlan)
+
+    @property
+    def labels(self) -> RunLabels:
+        return load(self.lake, self.run.run, "labels.json", RunLabels)
+
+
+def open_run(spec_uri: str, settings: StoreSettings | None = None) -> OpenRun:
+    """Open the lake of a run by the URI of its ``spec.json``."""
+    run = load_run(spec_uri, settings)
+    return OpenRun(Store(run.asked.lake, settings), run, settings)
+
+
+def ingest(opened: OpenRun, shards: Sequence[int], say: Say) -> str:
+    """Copy shards into the lake, verified; what is present and equal is skipped."""
+    from shardmill.jobs.ingest import ingest_shard
+
+    sources = {planned.shard: planned.source for planned in opened.plan.shards}
+    dataset = opened.run.asked.dataset
+    outcomes = [ingest_shard(opened.lake, dataset, shard, sources[shard], opened.settings) for shard in shards]
+    return _tell("copied", outcomes, say)
+
+
+def split(opened: OpenRun, shards: Sequence[int], say: Say) -> str:
+    """Cut every video of some shards into exact clips; what was cut by this recipe is skipped."""
+    from shardmill.jobs.split import split_shard
+
+    asked = opened.run.asked
+    limit = asked.max_reject_share
+    outcomes = [
+        split_shard(opened.lake, asked.dataset, shard, asked.split_recipe, max_reject_share=limit, progress=say)
+        for shard in shards
+    ]
+    return _tell("split", outcomes, say)
+
+
+def label(opened: OpenRun, shards: Sequence[int], say: Say) -> str:
+    """Settle the run's labels and their vocabulary; stop where no video has one."""
+    from shardmill.jobs.label import label_run
+
+    labels = label_run(opened.lake, opened.run, shards, opened.settings)
+    some = ", ".join(labels.vocabulary[:20]) + (", …" if len(labels.vocabulary) > 20 else "")
+    return _say(f"{labels.labelled} of {labels.videos} videos have labels: {some}", say)
+
+
+def features(opened: OpenRun, shards: Sequence[int], say: Say) -> str:
+    """Make YouTube-8M records of some shards; what was made by this recipe is skipped."""
+    from shardmill.jobs.features import featurize_shard
+
+    asked, table = opened.run.asked, _label_table(opened)
+    recipe = asked.feature_recipe(opened.labels.digest)
+
+    def count(done: int, total: int) -> None:
+        if done == total or done % 100 == 0:
+            say(f"{done} of {total} videos")
+
+    outcomes = [
+        featurize_shard(opened.lake, asked.dataset, shard, recipe, table, progress=count, settings=opened.settings)
+        for shard in shards
+    ]
+    return _tell("made records of", outcomes, say)
+
+
+def _label_table(opened: OpenRun) -> LabelTable:
+    from shardmill.jobs.label import label_table
+
+    return label_table(opened.lake, opened.run, opened.plan.numbers, opened.settings)
+
+
+def select(opened: OpenRun, shards: Sequence[int], say: Say) -> str:
+    """Freeze which records are trained on and evaluated on; refuse what cannot be trained."""
+    from shardmill.jobs.select_records import select_records
+
+    records = select_records(opened.lake, opened.run, shards, opened.labels)
+    training, validation = (sum(part.records for part in parts) for parts in (records.train, records.validation))
+    return _say(f"{training} training and {validation} validation records, {len(records.vocabulary)} labels", say)
+
+
+STAGES: Mapping[str, Callable[[OpenRun, Sequence[int], Say], str]] = {
+    "ingest": ingest,
+    "split": split,
+    "label": label,
+    "features": features,
+    "select": select,
+}
+
+
+def hopeless_errors() -> tuple[type[Exception], ...]:
+    """List the errors of a stage that another try cannot mend: the request or the data is what is wrong."""
+    from shardmill.adapters.extractors import ExtractorError
+    from shardmill.core.planning import BadRequestError
+    from shardmill.core.tar_header import DamagedTarError
+    from shardmill.jobs.split import EmptyShardError, TooManyRejectsError
+
+    return BadRequestError, DamagedTarError, EmptyShardError, ExtractorError, TooManyRejectsError
+
+
+def _say(line: str, say: Say) -> str:
+    say(line)
+    return line
+
+
+def _tell(verb: str, outcomes: Sequence[ShardOutcome], say: Say) -> str:
+    """Say for each shard what was done or why not; give the sum in one line."""
+    for outcome in outcomes:
+        say(f"shard {outcome.shard:06d}: {'nothing to do' if outcome.skipped else verb} ({outcome.why})")
+    done = sum(not outcome.skipped for outcome in outcomes)
+    rest = "" if done else ": nothing to do, all present"
+    return _say(f"{verb} {done} of {len(outcomes)} shards{rest}", say)
