@@ -251,8 +251,12 @@ def test_a_kill_in_mid_job_leaves_no_process(tmp_path: Path) -> None:
         assert client("emr", cloud.endpoint).list_clusters()["Clusters"] == []
 
 
-def test_it_stops_within_seconds_and_takes_its_processes_along(tmp_path: Path) -> None:
-    with local_cloud(tmp_path / "state") as cloud:
+def test_it_makes_way_on_a_taken_port_and_stops_within_seconds_with_its_processes(
+    account: Account, tmp_path: Path
+) -> None:
+    taken = int(account.cloud.endpoint.rpartition(":")[2])
+    with local_cloud(tmp_path / "state", port=taken) as cloud:
+        assert cloud.endpoint != account.cloud.endpoint
         Account(cloud).run_cluster()
         wait_for(
             lambda: any("deploy.worker" in command for command in processes_of(cloud).values()) or None, "a worker"
@@ -261,6 +265,14 @@ def test_it_stops_within_seconds_and_takes_its_processes_along(tmp_path: Path) -
     assert time.monotonic() - before < 5
     assert processes_of(cloud) == {}
     assert not (tmp_path / "state" / "endpoint.json").exists()
+
+
+def test_a_folder_that_is_in_use_is_refused_and_its_user_is_left_alone(account: Account) -> None:
+    folder = account.cloud.state_dir
+    with pytest.raises(LocalCloudError, match="another local AWS works on"), local_cloud(folder):
+        pass
+    assert (folder / "endpoint.json").exists()
+    assert account.s3.list_buckets()["Buckets"]
 
 
 def test_a_spark_that_does_not_start_ends_the_cluster_with_the_reason(tmp_path: Path) -> None:
@@ -275,13 +287,3 @@ def test_a_spark_that_does_not_start_ends_the_cluster_with_the_reason(tmp_path: 
         status = account.wait(account.run_cluster(), "TERMINATED_WITH_ERRORS")
     assert status["StateChangeReason"]["Code"] == "BOOTSTRAP_FAILURE"
     assert "no room for a JVM" in status["StateChangeReason"]["Message"]
-
-
-def test_a_taken_port_makes_way_for_a_free_one_and_a_taken_folder_is_refused(tmp_path: Path) -> None:
-    with local_cloud(tmp_path / "one") as first:
-        port = int(first.endpoint.rpartition(":")[2])
-        with local_cloud(tmp_path / "two", port=port) as second:
-            assert second.endpoint != first.endpoint
-        with pytest.raises(LocalCloudError, match="another local AWS works on"), local_cloud(tmp_path / "one"):
-            pass
-        assert client("s3", first.endpoint).list_buckets()["Buckets"]
