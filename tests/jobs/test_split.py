@@ -16,8 +16,6 @@ from shardmill.core.tar_header import DamagedTarError
 from shardmill.jobs.split import EmptyShardError, Outcome, TooManyRejectsError, split_shard
 from shardmill.specs.manifest import Manifest, Part, SourceObject
 from shardmill.specs.recipes import SplitRecipe
-from shardmill.specs.run import RunSpec
-from shardmill.specs.video_pipeline import VideoPipelineSpec
 
 RECIPE = SplitRecipe(width=64, height=32, preset="ultrafast")
 PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n/etc/hostname\n#EXT-X-ENDLIST\n"
