@@ -7,13 +7,16 @@ LABELS ?=
 CONF ?= {}
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test test-all lint format lock doctor clean
+.PHONY: help setup python demo up down test test-all lint format lock doctor clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
 
-setup: ## make the two environments (the other targets do this themselves)
+setup: python ## make the two environments (the other targets do this themselves)
 	@$(PYTHON3) scripts/set_up.py
+
+python:
+	@command -v $(PYTHON3) >/dev/null || { echo "$(PYTHON3) is missing: install Python 3.11 with venv (Debian: apt install python3.11 python3.11-venv)" >&2; exit 1; }
 
 demo: setup ## run the whole pipeline, on a sample or with SOURCE=folder LABELS=file.csv
 	@$(PY) -m shardmill.laptop.demo --source '$(SOURCE)' --labels '$(LABELS)' --conf '$(CONF)'
@@ -43,7 +46,7 @@ format: setup ## mend what ruff can mend
 lock: setup ## compile the locks anew (maintainers only)
 	@scripts/lock.sh
 
-doctor: ## say what is missing or odd on this machine, and how to mend it
+doctor: python ## say what is missing or odd on this machine, and how to mend it
 	@$(PYTHON3) scripts/doctor.py
 
 clean: ## end what runs and remove all state and both environments

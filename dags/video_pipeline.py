@@ -31,7 +31,7 @@ from shardmill_airflow.outcomes import remember_failure
     params=form_of(VideoPipelineSpec),
     tags=["shardmill", "video"],
     doc_md=__doc__,
-    dagrun_timeout=timedelta(days=7),
+    dagrun_timeout=timedelta(days=8),
     default_args={
         "owner": "shardmill",
         "retries": 1,

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from shardmill.adapters.run_folder import load, load_run
 from shardmill.adapters.store import Store, StoreSettings
 from shardmill.specs.run import RunLabels, RunPlan, RunSpec
-
-if TYPE_CHECKING:
-    from shardmill.core.labels import LabelTable
 
 Say = Callable[[str], None]
 
@@ -85,8 +82,9 @@ def label(opened: OpenRun, shards: Sequence[int], say: Say) -> str:
 def features(opened: OpenRun, shards: Sequence[int], say: Say) -> str:
     """Make YouTube-8M records of some shards; what was made by this recipe is skipped."""
     from shardmill.jobs.features import featurize_shard
+    from shardmill.jobs.label import label_table
 
-    asked, table = opened.run.asked, _label_table(opened)
+    asked, table = opened.run.asked, label_table(opened.lake, opened.run)
     recipe = asked.feature_recipe(opened.labels.digest)
 
     def count(done: int, total: int) -> None:
@@ -98,12 +96,6 @@ def features(opened: OpenRun, shards: Sequence[int], say: Say) -> str:
         for shard in shards
     ]
     return _tell("made records of", outcomes, say)
-
-
-def _label_table(opened: OpenRun) -> LabelTable:
-    from shardmill.jobs.label import label_table
-
-    return label_table(opened.lake, opened.run, opened.plan.numbers, opened.settings)
 
 
 def select(opened: OpenRun, shards: Sequence[int], say: Say) -> str:
@@ -127,11 +119,12 @@ STAGES: Mapping[str, Callable[[OpenRun, Sequence[int], Say], str]] = {
 def hopeless_errors() -> tuple[type[Exception], ...]:
     """List the errors of a stage that another try cannot mend: the request or the data is what is wrong."""
     from shardmill.adapters.extractors import ExtractorError
+    from shardmill.adapters.store import ChangedObjectError
     from shardmill.core.planning import BadRequestError
     from shardmill.core.tar_header import DamagedTarError
     from shardmill.jobs.split import EmptyShardError, TooManyRejectsError
 
-    return BadRequestError, DamagedTarError, EmptyShardError, ExtractorError, TooManyRejectsError
+    return BadRequestError, ChangedObjectError, DamagedTarError, EmptyShardError, ExtractorError, TooManyRejectsError
 
 
 def _say(line: str, say: Say) -> str:

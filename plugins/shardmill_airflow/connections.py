@@ -11,19 +11,16 @@ AWS_CONNECTION = "aws_default"
 
 
 def store_settings() -> StoreSettings:
-    """Give the settings of the store from the connection's credentials and endpoint."""
+    """Give the settings of the store from the connection's endpoint and credentials, renewed as they expire."""
     from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 
     from shardmill.adapters.store import StoreSettings
 
     hook = AwsBaseHook(aws_conn_id=AWS_CONNECTION, client_type="s3")
-    credentials = hook.get_credentials()
     return StoreSettings(
         endpoint_url=hook.conn_config.get_service_endpoint_url("s3") or "",
         region=hook.region_name or "",
-        access_key_id=credentials.access_key or "",
-        secret_access_key=credentials.secret_key or "",
-        session_token=credentials.token or "",
+        session=hook.get_session(),
     )
 
 

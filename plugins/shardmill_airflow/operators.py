@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from shardmill_airflow.connections import client
-from shardmill_airflow.outcomes import failing_for_good, summarised
+from shardmill_airflow.outcomes import SUMMARY, failing_for_good, summarised
 from shardmill_airflow.tasks import open_run
-from shardmill_airflow.triggers import EmrWait
+from shardmill_airflow.triggers import TIMED_OUT, EmrWait
 
 if TYPE_CHECKING:
     from shardmill.adapters.store import Store
@@ -20,13 +20,24 @@ if TYPE_CHECKING:
     from shardmill.specs.run import RunSpec
 
 COMING_UP = ["STARTING", "BOOTSTRAPPING"]
-OPEN_STEP = ["PENDING", "CANCEL_PENDING", "RUNNING"]
-GOING_DOWN_SECONDS = 5.0
+COMING_UP_SECONDS = 45 * 60
+SLACK = timedelta(minutes=15)
+"""The trigger says when time is up; the deferral's own time-out, which would cancel nothing, comes behind it."""
 
 
-def cluster_name(run: RunSpec) -> str:
+def cluster_name(run: str) -> str:
     """Name a run's cluster; every try of every task of the run finds it by this name."""
-    return f"shardmill-{run.run}"
+    return f"shardmill-{run}"
+
+
+def run_of(spec_uri: str) -> str:
+    """Read a run's name from the URI of its spec.json, without asking the lake."""
+    return spec_uri.rsplit("/", 2)[1]
+
+
+def run_deadline(run: RunSpec) -> datetime:
+    """Give the time at which all work of the run on its cluster must be over."""
+    return datetime.fromisoformat(run.started) + timedelta(hours=run.asked.max_hours)
 
 
 def cluster_spec(run: RunSpec, image_id: str, region: str) -> ClusterSpec:
@@ -35,15 +46,14 @@ def cluster_spec(run: RunSpec, image_id: str, region: str) -> ClusterSpec:
 
     asked = run.asked
     shared = set(ClusterSpec.model_fields) & set(type(asked).model_fields)
-    deadline = datetime.fromisoformat(run.started) + timedelta(hours=asked.max_hours)
     values: dict[str, Any] = {name: getattr(asked, name) for name in shared}
     values |= {
-        "name": cluster_name(run),
+        "name": cluster_name(run.run),
         "run": run.run,
         "image_id": image_id,
         "region": region,
         "log_uri": f"{run.folder}/logs",
-        "deadline": deadline.isoformat(timespec="seconds"),
+        "deadline": run_deadline(run).isoformat(timespec="seconds"),
     }
     return ClusterSpec(**values)
 
@@ -82,10 +92,9 @@ class CreateCluster(BaseOperator):
             self.cluster_id, created = clusters.ensure_cluster(emr, client("emr", attempts=1), request)
         self.log.info("%s cluster %s (%s)", "created" if created else "joined", self.cluster_id, request["Name"])
         self.defer(
-            trigger=EmrWait(self.cluster_id, while_in=COMING_UP),
+            trigger=EmrWait(self.cluster_id, while_in=COMING_UP, give_up=time.time() + COMING_UP_SECONDS),
             method_name="come_up",
             kwargs={"cluster_id": self.cluster_id, "started": time.time()},
-            timeout=timedelta(minutes=45),
         )
 
     def come_up(self, context: Any, cluster_id: str, started: float, event: dict[str, str] | None = None) -> str:
@@ -95,7 +104,7 @@ class CreateCluster(BaseOperator):
         state, why = (event or {}).get("state", "unknown"), (event or {}).get("why", "")
         if state not in ("WAITING", "RUNNING"):
             raise ClusterLostError(f"cluster {cluster_id} is {state}: {why}")
-        context["ti"].xcom_push("summary", {"line": f"{cluster_id} is up", "seconds": round(time.time() - started, 1)})
+        context["ti"].xcom_push(SUMMARY, {"line": f"{cluster_id} is up", "seconds": round(time.time() - started, 1)})
         self.log.info("cluster %s is %s", cluster_id, state)
         return cluster_id
 
@@ -128,9 +137,12 @@ class RunJob(BaseOperator):
                 self.log.info("%s", lines[-1])
             return
         emr = client("emr")
-        alive = clusters.live_clusters(emr, cluster_name(run))
+        name, time_left = cluster_name(run.run), run_deadline(run) - datetime.now(UTC)
+        if time_left <= timedelta(0):
+            raise AirflowFailException(f"max_hours: the run's {run.asked.max_hours} hours are over: trigger a new run")
+        alive = clusters.live_clusters(emr, name)
         if not alive:
-            raise clusters.ClusterLostError(f"no live cluster {cluster_name(run)}: clear create_cluster to make one")
+            raise clusters.ClusterLostError(f"no live cluster {name}: clear create_cluster to make one")
         step = spark_step(
             f"{self.job} {run.run}",
             code=ship_code(lake),
@@ -142,23 +154,32 @@ class RunJob(BaseOperator):
         self.step = alive[0], step_id
         self.log.info("%s step %s on %s", "added" if added else "joined", step_id, alive[0])
         self.defer(
-            trigger=EmrWait(alive[0], while_in=OPEN_STEP, step_id=step_id),
+            trigger=EmrWait(
+                alive[0],
+                while_in=list(clusters.OPEN_STEP),
+                give_up=run_deadline(run).timestamp(),
+                step_id=step_id,
+            ),
             method_name="end",
-            kwargs={"step_id": step_id, "started": time.time()},
-            timeout=timedelta(hours=run.asked.max_hours),
+            kwargs={"step": [alive[0], step_id], "started": time.time()},
+            timeout=time_left + SLACK,
         )
 
-    def end(self, context: Any, step_id: str, started: float, event: dict[str, str] | None = None) -> None:
-        """Fail with the step's own last lines, unless it completed."""
-        from shardmill.adapters.emr import StepFailedError
+    def end(self, context: Any, step: list[str], started: float, event: dict[str, str] | None = None) -> None:
+        """Fail with the step's own last lines, unless it completed; a step whose time is up is cancelled."""
+        from shardmill.adapters.emr import StepFailedError, cancel_step
 
+        cluster_id, step_id = step
         state, why = (event or {}).get("state", "unknown"), (event or {}).get("why", "")
+        if state == TIMED_OUT:
+            cancel_step(client("emr"), cluster_id, step_id)
+            raise AirflowFailException(f"max_hours: step {step_id} ({self.job}) was cancelled at the deadline: {why}")
         if state == "CANCELLED":
             raise AirflowFailException(f"step {step_id} ({self.job}) was cancelled")
         if state != "COMPLETED":
             raise StepFailedError(f"step {step_id} ({self.job}) is {state}: {why}")
         seconds = round(time.time() - started, 1)
-        context["ti"].xcom_push("summary", {"line": f"{self.job} completed", "seconds": seconds})
+        context["ti"].xcom_push(SUMMARY, {"line": f"{self.job} completed", "seconds": seconds})
         self.log.info("step %s completed in %s s", step_id, seconds)
 
     def on_kill(self) -> None:
@@ -169,29 +190,35 @@ class RunJob(BaseOperator):
 
 
 class DeleteCluster(BaseOperator):
-    """End every live cluster of the run, found by name whatever became of the tasks before; wait until it is gone."""
+    """End every live cluster of the run, found by name whatever became of the tasks before; wait until it is gone.
+
+    It asks nothing but EMR, and tries for hours: a teardown that gives up leaves a cluster that costs money.
+    """
 
     template_fields = ("spec_uri",)
 
-    def __init__(self, *, spec_uri: Any, patience: timedelta = timedelta(minutes=20), **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.spec_uri, self.patience = spec_uri, patience
+    def __init__(self, *, spec_uri: Any, **kwargs: Any) -> None:
+        super().__init__(**{"retries": 10, "retry_exponential_backoff": True} | kwargs)
+        self.spec_uri = spec_uri
 
     def execute(self, context: Any) -> None:
+        self._end(context, [])
+
+    def look_again(self, context: Any, ended: list[str], event: dict[str, str] | None = None) -> None:
+        """Take nothing for granted: list once more, end what is left."""
+        self._end(context, ended)
+
+    def _end(self, context: Any, ended: list[str]) -> None:
         from shardmill.adapters import emr as clusters
 
-        run = open_run(self.spec_uri).run
-        emr = client("emr")
-        with summarised() as lines:
-            ended = clusters.end_clusters(emr, cluster_name(run))
-            lines.append(f"ended {', '.join(ended)}" if ended else "nothing to do: no cluster of this run is alive")
-            self.log.info("%s", lines[-1])
-            give_up = time.monotonic() + self.patience.total_seconds()
-            for cluster_id in ended:
-                while clusters.cluster_status(emr, cluster_id)[0] not in clusters.ENDED:
-                    if time.monotonic() > give_up:
-                        raise TimeoutError(
-                            f"cluster {cluster_id} did not end within {self.patience}: look at it by hand"
-                        )
-                    time.sleep(GOING_DOWN_SECONDS)
-                self.log.info("cluster %s is gone", cluster_id)
+        left = clusters.end_clusters(client("emr"), cluster_name(run_of(self.spec_uri)))
+        if left:
+            self.log.info("ending %s", ", ".join(left))
+            self.defer(
+                trigger=EmrWait(left[0], while_in=[*clusters.ALIVE, "TERMINATING"], give_up=time.time() + 1200),
+                method_name="look_again",
+                kwargs={"ended": sorted({*ended, *left})},
+            )
+        line = f"ended {', '.join(ended)}" if ended else "nothing to do: no cluster of this run is alive"
+        context["ti"].xcom_push(SUMMARY, {"line": line, "seconds": None})
+        self.log.info("%s", line)

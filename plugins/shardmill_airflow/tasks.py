@@ -39,11 +39,14 @@ def plan(params: dict[str, Any] | None = None, dag_run: Any = None, ti: Any = No
 
     The URI of the run's spec.json stays under the key ``spec_uri``; the batches are what others map over.
     """
+    from shardmill.core.planning import BadRequestError
     from shardmill.jobs.plan import plan_run
     from shardmill.specs.video_pipeline import VideoPipelineSpec
 
     asked = read_form(VideoPipelineSpec, params or {}, dag_run.conf)
     with summarised() as lines, failing_for_good():
+        if not asked.lake.startswith("s3://"):
+            raise BadRequestError(f"lake: EMR reads and writes s3:// only, found {asked.lake}")
         planned = plan_run(asked, f"{dag_run.dag_id}.{dag_run.run_id}", store_settings())
         lines.append(f"{len(planned.plan.numbers)} shards of {asked.source} in {len(planned.batches)} batches")
         log.info("%s; the run's folder is %s", lines[-1], planned.run.folder)

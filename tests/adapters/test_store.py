@@ -41,7 +41,7 @@ def test_a_stream_of_another_version_is_refused(lake):
     version = lake.head("k").version
     assert b"".join(lake.stream("k", version)) == b"old"
     lake.put("k", b"new bytes")
-    with pytest.raises(ChangedObjectError, match="plan again"):
+    with pytest.raises(ChangedObjectError, match="trigger a new run"):
         list(lake.stream("k", version))
 
 

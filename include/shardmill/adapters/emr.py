@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -10,6 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 ALIVE = ("STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING")
 ENDED = ("TERMINATED", "TERMINATED_WITH_ERRORS")
 OPEN_STEP = ("PENDING", "CANCEL_PENDING", "RUNNING")
+_JOINABLE_STEP = ("PENDING", "RUNNING")
 _REFUSED = ("ValidationException", "InvalidRequestException", "AccessDeniedException")
 
 
@@ -25,9 +26,9 @@ class StepFailedError(RuntimeError):
     """A step did not complete; the message holds its last lines."""
 
 
-def live_clusters(emr: Any, name: str) -> list[str]:
+def live_clusters(emr: Any, name: str, states: Sequence[str] = ALIVE) -> list[str]:
     """List the ids of the clusters of this name that are alive, the oldest first."""
-    pages = emr.get_paginator("list_clusters").paginate(ClusterStates=list(ALIVE))
+    pages = emr.get_paginator("list_clusters").paginate(ClusterStates=list(states))
     found = [cluster for page in pages for cluster in page["Clusters"] if cluster["Name"] == name]
     found.sort(key=lambda cluster: (cluster["Status"]["Timeline"]["CreationDateTime"], cluster["Id"]))
     return [cluster["Id"] for cluster in found]
@@ -52,16 +53,17 @@ def ensure_cluster(emr: Any, emr_once: Any, request: Mapping[str, Any]) -> tuple
     found = live_clusters(emr, request["Name"])
     created = not found
     lost: Exception | None = None
+    told: list[str] = []
     if created:
         try:
-            emr_once.run_job_flow(**request)
+            told = [emr_once.run_job_flow(**request)["JobFlowId"]]
         except ClientError as error:
             if error.response["Error"]["Code"] in _REFUSED:
                 raise RefusedError(f"EMR refused the cluster: {error.response['Error']['Message']}") from error
             lost = error
         except BotoCoreError as error:  # no answer: it may have taken effect
             lost = error
-        found = live_clusters(emr, request["Name"])
+        found = live_clusters(emr, request["Name"]) or told  # a listing may lag behind
     if not found:
         raise ClusterLostError(f"no cluster {request['Name']} came up: {lost or 'it ended at once'}") from lost
     if found[1:]:
@@ -77,34 +79,36 @@ def cluster_status(emr: Any, cluster_id: str) -> tuple[str, str]:
 
 
 def ensure_step(emr: Any, emr_once: Any, cluster_id: str, step: Mapping[str, Any]) -> tuple[str, bool]:
-    """Join the step of this name that is open or completed, or add it.
+    """Join the step of this name that waits or runs, or add it.
+
+    A completed one does not count: whoever asks found its result missing.
 
     Returns:
         The step's id, and whether this call added it.
     """
-    found = _usable_steps(emr, cluster_id, step["Name"])
+    found = _open_steps(emr, cluster_id, step["Name"])
     if found:
         return found[0], False
     lost: Exception | None = None
     try:
-        emr_once.add_job_flow_steps(JobFlowId=cluster_id, Steps=[dict(step)])
+        return str(emr_once.add_job_flow_steps(JobFlowId=cluster_id, Steps=[dict(step)])["StepIds"][0]), True
     except ClientError as error:
         if error.response["Error"]["Code"] in _REFUSED:
             raise RefusedError(f"EMR refused the step: {error.response['Error']['Message']}") from error
         lost = error
     except BotoCoreError as error:  # no answer: it may have taken effect
         lost = error
-    found = _usable_steps(emr, cluster_id, step["Name"])
+    found = _open_steps(emr, cluster_id, step["Name"])
     if not found:
         raise StepFailedError(f"the step {step['Name']} was not added to {cluster_id}: {lost}") from lost
     return found[0], True
 
 
-def _usable_steps(emr: Any, cluster_id: str, name: str) -> list[str]:
+def _open_steps(emr: Any, cluster_id: str, name: str) -> list[str]:
     pages = emr.get_paginator("list_steps").paginate(ClusterId=cluster_id)
     steps = [step for page in pages for step in page["Steps"] if step["Name"] == name]
     steps.sort(key=lambda step: step["Status"]["Timeline"]["CreationDateTime"])
-    return [step["Id"] for step in steps if step["Status"]["State"] in (*OPEN_STEP, "COMPLETED")]
+    return [step["Id"] for step in steps if step["Status"]["State"] in _JOINABLE_STEP]
 
 
 def step_status(emr: Any, cluster_id: str, step_id: str) -> tuple[str, str]:
@@ -120,12 +124,13 @@ def cancel_step(emr: Any, cluster_id: str, step_id: str) -> None:
 
 
 def end_clusters(emr: Any, name: str) -> list[str]:
-    """Ask for the end of every live cluster of this name; give their ids."""
+    """Ask for the end of every live cluster of this name; give their ids and those of such as are ending already."""
+    ending = live_clusters(emr, name, ("TERMINATING",))
     found = live_clusters(emr, name)
     if found:
         emr.set_termination_protection(JobFlowIds=found, TerminationProtected=False)
         emr.terminate_job_flows(JobFlowIds=found)
-    return found
+    return found + ending
 
 
 def newest_image(ec2: Any) -> str:
@@ -147,6 +152,8 @@ def check_image(ec2: Any, image_id: str) -> None:
     try:
         images = ec2.describe_images(ImageIds=[image_id])["Images"]
     except ClientError as error:
+        if not error.response["Error"]["Code"].startswith("InvalidAMIID"):
+            raise
         raise RefusedError(f"image_id: {error.response['Error']['Message']}") from error
     if not images:
         raise RefusedError(f"image_id: {image_id} is not there, or not visible to this account")

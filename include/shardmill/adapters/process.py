@@ -15,6 +15,7 @@ from typing import Any
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)  # loaded here: after a fork nothing may be imported or allocated lightly
 _PROC = Path("/proc")
+_forking = [0]  # who forks; a child asks whether that is its parent still (which may well be process 1)
 _POLL_SECONDS = 0.05
 _KILL_SECONDS = 5.0
 
@@ -25,8 +26,15 @@ def die_with_parent() -> None:
     Fork from a thread that lives as long as the program: the kernel watches the thread, not the process.
     """
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() == 1:  # the parent ended before the request took hold
+    if os.getppid() != _forking[0]:  # the parent ended before the request took hold
         os._exit(1)
+
+
+def _note_parent() -> None:
+    _forking[0] = os.getpid()
+
+
+os.register_at_fork(before=_note_parent)
 
 
 def start_child(argv: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import obstore
@@ -13,6 +15,7 @@ from obstore.exceptions import AlreadyExistsError, NotFoundError, PermissionDeni
 from obstore.store import GCSStore, LocalStore, ObjectStore, S3Store
 
 CHUNK_BYTES = 8 * 1024 * 1024
+CREDENTIAL_LIFE = timedelta(minutes=5)
 
 
 class StoreError(RuntimeError):
@@ -29,13 +32,15 @@ class ChangedObjectError(StoreError):
 
 @dataclass(frozen=True)
 class StoreSettings:
-    """How S3 is reached; everything empty means: as the AWS SDKs find it on this machine."""
+    """How S3 is reached; everything empty means: as obstore finds it on this machine."""
 
     endpoint_url: str = ""
     region: str = ""
     access_key_id: str = ""
     secret_access_key: str = field(default="", repr=False)
     session_token: str = field(default="", repr=False)
+    session: Any = field(default=None, repr=False)
+    """A boto3 session whose credentials are asked for again and again, for such as expire; instead of fixed keys."""
 
     @staticmethod
     def from_environment(environment: Mapping[str, str] = os.environ) -> StoreSettings:
@@ -66,8 +71,19 @@ def _s3_store(bucket: str, prefix: str, settings: StoreSettings) -> S3Store:
             config[name] = value
     if settings.endpoint_url:
         config["endpoint"] = settings.endpoint_url
+    renewed: dict[str, Any] = {}
+    if settings.session is not None:
+        from obstore.auth.boto3 import Boto3CredentialProvider
+
+        renewed["credential_provider"] = Boto3CredentialProvider(settings.session, ttl=CREDENTIAL_LIFE)
     plain_http = settings.endpoint_url.startswith("http://")
-    return S3Store(bucket, prefix=prefix or None, config=config, client_options={"allow_http": plain_http})  # type: ignore[arg-type]
+    return S3Store(
+        bucket,
+        prefix=prefix or None,
+        config=config,  # type: ignore[arg-type]
+        client_options={"allow_http": plain_http},
+        **renewed,
+    )
 
 
 def _open(uri: str, settings: StoreSettings, *, create: bool) -> ObjectStore:
@@ -113,7 +129,7 @@ class Store:
         except (NotFoundError, FileNotFoundError) as error:
             raise MissingObjectError(f"{self.uri_of(key)} is not there") from error
         except PreconditionError as error:
-            raise ChangedObjectError(f"{self.uri_of(key)} changed since it was listed: plan again") from error
+            raise ChangedObjectError(f"{self.uri_of(key)} changed since it was listed: trigger a new run") from error
 
     def head(self, key: str) -> ObjectInfo | None:
         """Look at an object; None where there is none."""

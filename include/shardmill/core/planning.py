@@ -49,6 +49,12 @@ def batch_shards(shards: Mapping[int, int], batch_bytes: int) -> list[list[int]]
         batch_bytes: aim for a batch, above 0; raised where more than 1,000 batches would come of it.
     """
     aim = max(batch_bytes, -(-sum(shards.values()) // MAX_BATCHES))
+    while len(batches := _fill_batches(shards, aim)) > MAX_BATCHES:
+        aim *= 2
+    return batches
+
+
+def _fill_batches(shards: Mapping[int, int], aim: int) -> list[list[int]]:
     batches: list[list[int]] = []
     filled = 0
     for number, size in sorted(shards.items()):

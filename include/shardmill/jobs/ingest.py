@@ -64,6 +64,24 @@ def ingest_shard(
 
 
 def _download(source: SourceObject, path: Path, settings: StoreSettings | None) -> None:
+    first = _read(source, path, settings)
+    if first.size != source.size:
+        raise ChangedObjectError(f"{source.uri}: expected {source.size} bytes, read {first.size}: trigger a new run")
+    etag = _MD5_ETAG.fullmatch(source.version)
+    if etag and source.uri.startswith("s3://") and etag[1] != first.md5:
+        # Of an object encrypted by KMS the ETag looks like an MD5 and is none; that two reads agree must do.
+        second = _read(source, path, settings)
+        if second != first:
+            raise ChangedObjectError(f"{source.uri}: two reads differ, {first} and {second}: read it again")
+
+
+@dataclass(frozen=True)
+class _Read:
+    size: int
+    md5: str
+
+
+def _read(source: SourceObject, path: Path, settings: StoreSettings | None) -> _Read:
     folder, name = split_uri(source.uri)
     md5 = hashlib.md5(usedforsecurity=False)
     size = 0
@@ -72,9 +90,4 @@ def _download(source: SourceObject, path: Path, settings: StoreSettings | None) 
             file.write(chunk)
             md5.update(chunk)
             size += len(chunk)
-    etag = _MD5_ETAG.fullmatch(source.version)
-    if size != source.size or (etag and source.uri.startswith("s3://") and etag[1] != md5.hexdigest()):
-        raise ChangedObjectError(
-            f"{source.uri}: expected {source.size} bytes of version {source.version}, "
-            f"read {size} bytes with the MD5 {md5.hexdigest()}: plan again"
-        )
+    return _Read(size, md5.hexdigest())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 
 from shardmill.adapters import lake as commits
@@ -11,18 +12,24 @@ from shardmill.core.labels import LabelTable, parse_label_csv
 from shardmill.core.planning import BadRequestError, count_labelled
 from shardmill.specs.manifest import Video
 from shardmill.specs.run import RunLabels, RunSpec
+from shardmill.specs.value import canonical_json
+
+TABLE = "label_table.json"
 
 
-def label_table(lake: Store, run: RunSpec, shards: Iterable[int], settings: StoreSettings | None = None) -> LabelTable:
+def label_table(lake: Store, run: RunSpec) -> LabelTable:
+    """Read the label table that the run settled on."""
+    return LabelTable.from_rows(json.loads(lake.get(run_folder.run_key(run.run, TABLE))))
+
+
+def _read_table(run: RunSpec, videos: Iterable[Video], settings: StoreSettings | None) -> LabelTable:
     """Make the label table from the run's CSV, else from what the clips' manifests say of each video."""
     if run.asked.labels:
         return LabelTable.from_rows(parse_label_csv(read_uri(run.asked.labels, settings).decode()))
-    return LabelTable.from_rows(
-        {video.key: video.labels for video in published_videos(lake, run, shards) if video.labels}
-    )
+    return LabelTable.from_rows({video.key: video.labels for video in videos if video.labels})
 
 
-def published_videos(lake: Store, run: RunSpec, shards: Iterable[int]) -> list[Video]:
+def _published_videos(lake: Store, run: RunSpec, shards: Iterable[int]) -> list[Video]:
     """List the videos of the run's shards that became clips."""
     videos: list[Video] = []
     for shard in shards:
@@ -41,9 +48,9 @@ def label_run(lake: Store, run: RunSpec, shards: Iterable[int], settings: StoreS
     Raises:
         BadRequestError: no video has a label, or the labels changed since the run first read them.
     """
-    numbers = tuple(shards)
-    table = label_table(lake, run, numbers, settings)
-    videos = [video.key for video in published_videos(lake, run, numbers)]
+    published = _published_videos(lake, run, shards)
+    table = _read_table(run, published, settings)
+    videos = [video.key for video in published]
     labelled = count_labelled(videos, table.rows)
     origin = run.asked.labels or "the videos' .info.json"
     if not labelled:
@@ -51,6 +58,7 @@ def label_run(lake: Store, run: RunSpec, shards: Iterable[int], settings: StoreS
             f"labels: {origin} names {len(table.rows)} videos, "
             f"and none of the {len(videos)} published videos is one of them"
         )
+    lake.put_new(run_folder.run_key(run.run, TABLE), canonical_json(table.rows))
     labels = RunLabels(digest=table.digest, vocabulary=table.vocabulary, videos=len(videos), labelled=labelled)
     if run_folder.freeze(lake, run.run, "labels.json", labels) != labels:
         raise BadRequestError(f"labels: {origin} changed since this run read them first: trigger a new run")

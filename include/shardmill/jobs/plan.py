@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from shardmill.specs.manifest import SourceObject
 from shardmill.specs.run import PlannedShard, RunPlan, RunSpec
 from shardmill.specs.video_pipeline import VideoPipelineSpec
 
+LONGEST_NAME = 63
 _NOT_IN_A_NAME = re.compile(r"[^a-z0-9._-]+")
 
 
@@ -34,8 +36,14 @@ class Planned:
 
 
 def run_name(run_id: str) -> str:
-    """Make a folder's name of a run id: small letters, digits, '.', '_' and '-'."""
-    return _NOT_IN_A_NAME.sub("-", run_id.lower()).strip("-._")[:63]
+    """Make a folder's name of a run id: small letters, digits, '.', '_' and '-'.
+
+    An id that is no such name gets a hash of it at its end, for two ids must never become one run.
+    """
+    name = _NOT_IN_A_NAME.sub("-", run_id.lower()).strip("-._")
+    if name == run_id and len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[: LONGEST_NAME - 9]}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}".lstrip("-._")
 
 
 def plan_run(asked: VideoPipelineSpec, run_id: str, settings: StoreSettings | None = None) -> Planned:

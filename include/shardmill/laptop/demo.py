@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from shardmill.adapters.run_folder import load_run
 from shardmill.adapters.store import Store, StoreError
 from shardmill.jobs.report import summarise
@@ -87,12 +89,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         say("interrupted")
         result.values["state"] = "interrupted"
         status = 130
-    except (ProcessError, PostgresError, StackBusyError, StoreError) as error:
+    except (ProcessError, PostgresError, StackBusyError, StoreError, httpx.HTTPError, ValueError) as error:
         say(f"failed: {error}")
         result.values["state"] = "failed"
         status = 1
-    result.values["seconds"] = round(time.monotonic() - started, 1)
-    say(result.line())
+    finally:  # whatever happened, the last line is the JSON
+        result.values["seconds"] = round(time.monotonic() - started, 1)
+        say(result.line())
     return status
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import httpx
 
 ENDED = ("success", "failed")
+PAGE = 100
+TRIES = 4
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,13 @@ class AirflowApi:
 
     def task_states(self, dag_id: str, run_id: str) -> list[TaskState]:
         """List the task instances of a run."""
-        found = self._send("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances?limit=1000")
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances?order_by=start_date&limit={PAGE}"
+        items: list[dict[str, Any]] = []
+        while True:
+            page = self._send("GET", f"{path}&offset={len(items)}")
+            items += page["task_instances"]
+            if not page["task_instances"] or len(items) >= page["total_entries"]:
+                break
         return [
             TaskState(
                 task=item["task_id"],
@@ -77,7 +85,7 @@ class AirflowApi:
                 try_number=item["try_number"],
                 seconds=float(item["duration"] or 0),
             )
-            for item in found["task_instances"]
+            for item in items
         ]
 
     def log_lines(self, dag_id: str, run_id: str, task: TaskState) -> Iterator[str]:
@@ -103,11 +111,11 @@ class AirflowApi:
         self._send("PATCH", path, {"new_state": state})
 
     def _send(self, method: str, path: str, body: Any = None, *, allow_missing: bool = False) -> Any:
-        answer = self._client.request(method, path, json=body)
+        answer = self._request(method, path, body)
         if answer.status_code == httpx.codes.UNAUTHORIZED:
             token = self._client.post("/auth/token", json=self._login).raise_for_status().json()["access_token"]
             self._client.headers["Authorization"] = f"Bearer {token}"
-            answer = self._client.request(method, path, json=body)
+            answer = self._request(method, path, body)
         if allow_missing and answer.status_code == httpx.codes.NOT_FOUND:
             return None
         if answer.is_error:
@@ -115,6 +123,16 @@ class AirflowApi:
                 f"{method} {path}: {answer.status_code} {answer.text[:500]}", request=answer.request, response=answer
             )
         return answer.json()
+
+    def _request(self, method: str, path: str, body: Any) -> httpx.Response:
+        """Send a request; one that only reads is sent again where a busy server did not answer in time."""
+        for left in reversed(range(TRIES if method == "GET" else 1)):
+            try:
+                return self._client.request(method, path, json=body)
+            except httpx.TransportError:
+                if not left:
+                    raise
+        raise AssertionError("unreachable")
 
 
 def _readable(entry: Any) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -56,14 +57,20 @@ def default_state() -> Path:
 def running_stack(state: Path) -> StackAddress | None:
     """Find the stack that runs in a state folder; None where none does."""
     path = state / "running.json"
-    if not path.exists():
+    if not path.exists() or _holder(state) is None:
         return None
-    address = StackAddress(**json.loads(path.read_text()))
-    with (state / "lock").open("a") as lock:
+    return StackAddress(**json.loads(path.read_text()))
+
+
+def _holder(state: Path) -> int | None:
+    """Give the process that starts, runs or ends a stack in a state folder; None where there is none."""
+    if not (state / "lock").exists():
+        return None
+    with (state / "lock").open("r") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return address
+            return int(lock.read() or 0)
     return None
 
 
@@ -86,6 +93,9 @@ def stack(state: Path, say: Say = print, *, slots: int = 2) -> Iterator[tuple[St
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise StackBusyError(f"a stack runs in {state} already: use it, or end it by `make down`") from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
         with Processes(state / "logs") as processes:
             try:
                 address = _start(processes, state, say, slots)
@@ -146,16 +156,16 @@ def _wait(processes: Processes, ready: Callable[[], bool], what: str, seconds: f
 
 def stop_running(state: Path, say: Say = print, patience_seconds: float = 60.0) -> bool:
     """Ask the stack of a state folder to end, and wait for it; says whether one ran."""
-    address = running_stack(state)
-    if address is None:
+    pid = _holder(state)
+    if not pid:
         say("nothing runs")
         return False
     with suppress(ProcessLookupError):
-        os.kill(address.pid, 15)
+        os.kill(pid, signal.SIGTERM)
     give_up = time.monotonic() + patience_seconds
-    while running_stack(state) is not None:
+    while _holder(state) == pid:
         if time.monotonic() > give_up:
-            raise ProcessError(f"process {address.pid} did not end within {patience_seconds:.0f} s")
+            raise ProcessError(f"process {pid} did not end within {patience_seconds:.0f} s")
         time.sleep(0.2)
     say("stopped")
     return True

@@ -27,7 +27,7 @@ from shardmill.localcloud.server import REGION, CloudServer, account_holdings
 from shardmill.localcloud.spark_standalone import SparkSettings
 
 _TICK_SECONDS = 0.1
-_GUARDIAN_SECONDS = 3.0
+_GUARDIAN_SECONDS = 25.0
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:

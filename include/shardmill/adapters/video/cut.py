@@ -93,7 +93,9 @@ def _cut(video: Probe, recipe: SplitRecipe, ticks: tuple[int, ...], *, folder: P
     plans = plan_clips(ticks, video.time_base, exact_seconds(recipe.clip_seconds), video.last_ticks)
     clips: list[tuple[int, Path]] = []
     cut = Cut(plans, video.time_base, recipe.audio_kbps, folder)
-    remaining = max(limits.deadline - time.monotonic(), 1.0)
+    remaining = limits.deadline - time.monotonic()
+    if remaining <= 0:
+        raise VideoError("time_out", "expected the video to be read within its time, it was not")
     keys = key_times(plans, video.time_base)
     with transcoding(video, recipe, keys, folder=folder, limit_seconds=remaining) as stream:
         for clip in write_clips(stream, cut):
