@@ -246,9 +246,7 @@ def environments() -> list[Finding]:
             findings.append(Finding(NOTE, f".local/{name}", "not set up yet", "make demo, or make setup"))
         elif stamp.read_text() != set_up.fingerprint(set_up.BUILD_LOCK, *locks):
             mend = "make setup (done by every make target that needs it)"
-            findings.append(
-                Finding(NOTE, f".local/{name}", "made from other locks, by another Python or elsewhere", mend)
-            )
+            findings.append(Finding(NOTE, f".local/{name}", "made from other locks or elsewhere", mend))
         else:
             findings.append(Finding(OK, f".local/{name}", "set up, of the committed locks"))
     return findings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,7 @@ def lake(tmp_path: Path) -> Store:
 @pytest.fixture(scope="session")
 def real_videos() -> Path:
     """The folder of real shards, where a checkout has one beside it."""
-    folder = PROJECT.parent / "shared" / "data"
+    folder = Path(os.environ.get("SHARDMILL_REAL_VIDEOS", PROJECT.parent / "shared" / "data"))
     if not (folder / "raw").is_dir():
         pytest.skip(f"the real videos are not there: {folder}")
     return folder

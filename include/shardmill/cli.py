@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-STAGES = ("ingest", "split", "label", "features", "select")
+from shardmill import stages
+
 CLUSTER_JOBS = ("train", "evaluate")
 
 
@@ -19,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     plan = jobs.add_parser("plan", help="check what is asked, freeze it as a run, and print the URI of its spec.json")
     plan.add_argument("asked", type=Path, help="JSON file of the fields that differ from the form's defaults")
     plan.add_argument("--run", required=True, help="name of the run")
-    for name in STAGES:
+    for name in stages.STAGES:
         stage = jobs.add_parser(name, help=f"do the stage {name} for shards of a run")
         stage.add_argument("spec", help="URI of the run's spec.json")
         stage.add_argument("shards", nargs="*", type=int, help="shard numbers; none for all of the run's")
@@ -41,14 +42,11 @@ def _run(asked: argparse.Namespace) -> int:
 
         make_sample(asked.folder)
     elif asked.job == "report":
-        from shardmill import stages
         from shardmill.jobs.report import write_report
 
         opened = stages.open_run(asked.spec)
         print(write_report(opened.lake, opened.run, ()))
     else:
-        from shardmill import stages
-
         opened = stages.open_run(asked.spec)
         stages.STAGES[asked.job](opened, asked.shards or opened.plan.numbers, _say)
     return 0

@@ -92,7 +92,16 @@ def features(opened: OpenRun, shards: Sequence[int], say: Say) -> str:
             say(f"{done} of {total} videos")
 
     outcomes = [
-        featurize_shard(opened.lake, asked.dataset, shard, recipe, table, progress=count, settings=opened.settings)
+        featurize_shard(
+            opened.lake,
+            asked.dataset,
+            shard,
+            recipe,
+            table,
+            max_reject_share=asked.max_reject_share,
+            progress=count,
+            settings=opened.settings,
+        )
         for shard in shards
     ]
     return _tell("made records of", outcomes, say)
@@ -121,8 +130,9 @@ def hopeless_errors() -> tuple[type[Exception], ...]:
     from shardmill.adapters.extractors import ExtractorError
     from shardmill.adapters.store import ChangedObjectError
     from shardmill.core.planning import BadRequestError
+    from shardmill.core.rejects import TooManyRejectsError
     from shardmill.core.tar_header import DamagedTarError
-    from shardmill.jobs.split import EmptyShardError, TooManyRejectsError
+    from shardmill.jobs.split import EmptyShardError
 
     return BadRequestError, ChangedObjectError, DamagedTarError, EmptyShardError, ExtractorError, TooManyRejectsError
 

@@ -16,6 +16,7 @@ from shardmill.core.labels import LabelTable
 from shardmill.core.layout import part_folder, stage_folder
 from shardmill.core.logmel import describe_second
 from shardmill.core.quantise import quantise
+from shardmill.core.rejects import TooManyRejectsError
 from shardmill.core.sample_scenes import Scene
 from shardmill.core.subsets import subset_of
 from shardmill.jobs import features
@@ -212,3 +213,10 @@ def test_progress_counts_every_video(lake, clips):
     seen: list[tuple[int, int]] = []
     featurize_shard(lake, "some", 3, RECIPE, LABELS, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(number, 5) for number in range(1, 6)]
+
+
+def test_too_many_clips_that_cannot_be_decoded_publish_nothing(lake, clips):
+    with pytest.raises(TooManyRejectsError, match=r"1 of 5 samples were refused.*broken: damaged"):
+        featurize_shard(lake, "some", 3, RECIPE, LABELS, max_reject_share=0.1)
+    assert commits.latest_revision(lake, "features", "some", RECIPE.hash, 3) is None
+    assert featurize_shard(lake, "some", 3, RECIPE, LABELS, max_reject_share=0.2).rejects == 2

@@ -12,8 +12,9 @@ from shardmill.adapters import tar as shards
 from shardmill.adapters.lake import commit, latest_revision, put_part
 from shardmill.adapters.store import MissingObjectError, Store
 from shardmill.adapters.tar import read_clips
+from shardmill.core.rejects import TooManyRejectsError
 from shardmill.core.tar_header import DamagedTarError
-from shardmill.jobs.split import EmptyShardError, Outcome, TooManyRejectsError, split_shard
+from shardmill.jobs.split import EmptyShardError, Outcome, split_shard
 from shardmill.specs.manifest import Manifest, Part, SourceObject
 from shardmill.specs.recipes import SplitRecipe
 

@@ -21,12 +21,15 @@ from shardmill.core import layout, logmel
 from shardmill.core.borders import crop_padding
 from shardmill.core.labels import LabelTable
 from shardmill.core.quantise import quantise
+from shardmill.core.rejects import check_rejects
 from shardmill.core.subsets import subset_of
 from shardmill.specs.manifest import Manifest, Part, Reject, SourceObject, Subset, Video
 from shardmill.specs.recipes import FeatureRecipe
 
 PART_BYTES = 128 * 1024 * 1024
 """A part is closed when its frames reach so many bytes."""
+
+DAMAGED = "damaged"
 
 
 class ReconcileError(RuntimeError):
@@ -121,6 +124,7 @@ def featurize_shard(
     recipe: FeatureRecipe,
     labels: LabelTable,
     *,
+    max_reject_share: float = 1.0,
     workers: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
     settings: StoreSettings | None = None,
@@ -129,6 +133,7 @@ def featurize_shard(
 
     Args:
         labels: the table whose digest the recipe holds.
+        max_reject_share: the shard fails when more than this share of its videos cannot be decoded.
         workers: threads that decode clips; 0 for one a core.
         progress: called after each video with the videos done and their total.
         settings: how S3 is reached for the extractor's weights and projection.
@@ -136,6 +141,7 @@ def featurize_shard(
     Raises:
         MissingObjectError: the shard has no clips of the recipe.
         ExtractorError: the recipe's extractor cannot be made.
+        TooManyRejectsError: nothing is published.
         LostRaceError: another writer committed this revision; do it again.
     """
     from shardmill.adapters.extractors import make_extractor
@@ -154,6 +160,9 @@ def featurize_shard(
     revision = before.manifest.revision + 1 if before else 0
     videos = _described(read_clips(lake, clips.manifest), extract, recipe, workers or len(sched_getaffinity(0)))
     manifest = _publish(lake, clips, _counted(videos, len(clips.manifest.videos), progress), (recipe, labels, revision))
+    damaged = [reject for reject in manifest.rejects if reject.reason == DAMAGED]
+    check_rejects(damaged, manifest.samples_in, max_reject_share, shard)
+    manifest = commits.commit(lake, manifest).manifest
     return _outcome(manifest, started, skipped=False, why="its clips changed" if before else "new")
 
 
@@ -245,15 +254,14 @@ def _publish(
                 )
             )
         published = parts.close()
-    manifest = _manifest(lake, clips, recipe, revision).model_copy(
+    return _manifest(lake, clips, recipe, revision).model_copy(
         update={"parts": published, "videos": tuple(videos), "rejects": tuple(rejects)}
     )
-    return commits.commit(lake, manifest).manifest
 
 
 def _reject(video: _Described) -> Reject:
     if video.failure:
-        return Reject(key=video.key, reason="damaged", message=f"its clips cannot be decoded: {video.failure}")
+        return Reject(key=video.key, reason=DAMAGED, message=f"its clips cannot be decoded: {video.failure}")
     return Reject(
         key=video.key, reason="no_label", message="expected the video in the label table, found it unlabelled"
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from shardmill.adapters import lake as commits
 from shardmill.adapters import run_folder
 from shardmill.adapters.store import MissingObjectError, Store, StoreSettings, read_uri
-from shardmill.core.labels import LabelTable, parse_label_csv
+from shardmill.core.labels import LabelTable
 from shardmill.core.planning import BadRequestError, count_labelled
 from shardmill.specs.manifest import Video
 from shardmill.specs.run import RunLabels, RunSpec
@@ -25,7 +25,7 @@ def label_table(lake: Store, run: RunSpec) -> LabelTable:
 def _read_table(run: RunSpec, videos: Iterable[Video], settings: StoreSettings | None) -> LabelTable:
     """Make the label table from the run's CSV, else from what the clips' manifests say of each video."""
     if run.asked.labels:
-        return LabelTable.from_rows(parse_label_csv(read_uri(run.asked.labels, settings).decode()))
+        return LabelTable.from_csv(read_uri(run.asked.labels, settings).decode())
     return LabelTable.from_rows({video.key: video.labels for video in videos if video.labels})
 
 

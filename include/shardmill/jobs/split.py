@@ -18,6 +18,7 @@ import shardmill
 from shardmill.adapters import lake as commits
 from shardmill.adapters.store import ChangedObjectError, MissingObjectError, Store
 from shardmill.core import layout
+from shardmill.core.rejects import check_rejects
 from shardmill.core.video_keys import labels_of, printable, why_unsafe
 from shardmill.specs.manifest import Manifest, Part, Reject, SourceObject, Video
 from shardmill.specs.recipes import SplitRecipe
@@ -26,12 +27,7 @@ if TYPE_CHECKING:
     from shardmill.adapters.tar import PartFile
     from shardmill.adapters.video import CutVideo
 
-_REASONS_SHOWN = 3
 _NO_INFO = b"{}"
-
-
-class TooManyRejectsError(RuntimeError):
-    """More of a shard's samples were refused than the run allows."""
 
 
 class EmptyShardError(RuntimeError):
@@ -137,13 +133,7 @@ def _outcome(manifest: Manifest, started: float, *, skipped: bool, why: str) -> 
 def _check_rejects(manifest: Manifest, max_reject_share: float, uri: str) -> None:
     if not manifest.samples_in:
         raise EmptyShardError(f"expected videos in {uri}, found no sample")
-    rejects = manifest.rejects
-    if len(rejects) > max_reject_share * manifest.samples_in:
-        first = "; ".join(f"{reject.key}: {reject.reason}: {reject.message}" for reject in rejects[:_REASONS_SHOWN])
-        raise TooManyRejectsError(
-            f"shard {manifest.shard:06d}: {len(rejects)} of {manifest.samples_in} samples were refused, more than the "
-            f"allowed share of {max_reject_share:g}; nothing was published. First: {first}"
-        )
+    check_rejects(manifest.rejects, manifest.samples_in, max_reject_share, manifest.shard)
 
 
 def _build(task: _Task, workers: int, progress: Callable[[str], None]) -> Manifest:

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 SCHEMES = ("s3", "gs", "file")
-SHARD_DIGITS = 6
 _RANGE_ITEM = re.compile(r"(\d{1,6})(?:\.\.(\d{1,6}))?")
 
 

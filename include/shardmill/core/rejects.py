@@ -1,0 +1,31 @@
+"""When refused inputs are too many to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from shardmill.specs.manifest import Reject
+
+_SHOWN = 3
+
+
+class TooManyRejectsError(RuntimeError):
+    """More of a shard's samples were refused than the run allows."""
+
+
+def check_rejects(rejects: Sequence[Reject], samples: int, limit: float, shard: int) -> None:
+    """Refuse to publish a shard of which too much was refused.
+
+    Args:
+        samples: published and refused ones together.
+        limit: the largest share of them that may be refused, 0 to 1.
+
+    Raises:
+        TooManyRejectsError: with the counts and the first reasons.
+    """
+    if len(rejects) > limit * samples:
+        first = "; ".join(f"{reject.key}: {reject.reason}: {reject.message}" for reject in rejects[:_SHOWN])
+        raise TooManyRejectsError(
+            f"shard {shard:06d}: {len(rejects)} of {samples} samples were refused, more than the "
+            f"allowed share of {limit:g}; nothing was published. First: {first}"
+        )
