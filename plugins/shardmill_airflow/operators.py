@@ -198,7 +198,12 @@ class DeleteCluster(BaseOperator):
     template_fields = ("spec_uri",)
 
     def __init__(self, *, spec_uri: Any, **kwargs: Any) -> None:
-        super().__init__(**{"retries": 10, "retry_exponential_backoff": True} | kwargs)
+        patience: dict[str, Any] = {
+            "retries": 10,
+            "retry_exponential_backoff": 2.0,
+            "max_retry_delay": timedelta(minutes=15),
+        }
+        super().__init__(**patience | kwargs)
         self.spec_uri = spec_uri
 
     def execute(self, context: Any) -> None:

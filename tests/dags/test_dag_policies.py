@@ -73,6 +73,14 @@ def test_every_cluster_is_torn_down_even_where_its_own_setup_failed(dags):
             assert other_setups, "a teardown runs when one of its setups succeeded: it needs one that comes earlier"
 
 
+def test_a_teardown_of_a_cluster_outlasts_hours_without_aws(dags):
+    for dag in dags.values():
+        for task in dag.tasks:
+            if task.task_type == "DeleteCluster":
+                assert task.retries >= 10
+                assert task.retry_exponential_backoff > 1
+
+
 def test_a_failed_evaluation_fails_the_run_though_the_report_succeeds(dags):
     dag = dags["video_pipeline"]
     leaves = {task.task_id for task in dag.tasks if not task.downstream_task_ids}

@@ -6,8 +6,10 @@ import pytest
 
 from shardmill.adapters.store import ChangedObjectError, Store
 from shardmill.core.planning import BadRequestError
+from shardmill.jobs import ingest
 from shardmill.jobs.ingest import ingest_shard
 from shardmill.jobs.plan import list_source, plan_run, run_name
+from shardmill.specs.manifest import SourceObject
 from shardmill.specs.video_pipeline import VideoPipelineSpec
 
 
@@ -95,4 +97,35 @@ def test_a_source_that_changed_since_the_plan_is_not_copied(lake, source):
     (source / "x-000001.tar").write_bytes(b"other bytes")
     with pytest.raises(ChangedObjectError):
         ingest_shard(lake, "x", 1, planned)
+    assert list(lake.list("raw/x")) == []
+
+
+class Bucket:
+    """A bucket whose object is read as these bytes, one after the other."""
+
+    contents: tuple[bytes, ...] = ()
+
+    def __init__(self, uri, settings=None):
+        self.uri = uri
+
+    def stream(self, key, version):
+        first, *rest = Bucket.contents
+        Bucket.contents = tuple(rest) or (first,)
+        yield first
+
+
+ENCRYPTED = SourceObject(uri="s3://bucket/x-000001.tar", size=4, version='"0123456789abcdef0123456789abcdef"')
+
+
+def test_an_etag_that_only_looks_like_an_md5_does_not_stop_a_copy(lake, monkeypatch):
+    monkeypatch.setattr(ingest, "Store", Bucket)
+    monkeypatch.setattr(Bucket, "contents", (b"same",))
+    assert not ingest_shard(lake, "x", 1, ENCRYPTED).skipped
+
+
+def test_two_reads_that_differ_are_not_copied(lake, monkeypatch):
+    monkeypatch.setattr(ingest, "Store", Bucket)
+    monkeypatch.setattr(Bucket, "contents", (b"same", b"else"))
+    with pytest.raises(ChangedObjectError, match="two reads differ"):
+        ingest_shard(lake, "x", 1, ENCRYPTED)
     assert list(lake.list("raw/x")) == []

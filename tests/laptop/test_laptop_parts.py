@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ import pytest
 
 from shardmill.laptop import airflow, demo, postgres
 from shardmill.laptop.processes import tail
+from shardmill.laptop.stack import running_stack, stop_running
 from shardmill.specs.video_pipeline import VideoPipelineSpec
 
 HOLDER = """
@@ -90,6 +92,21 @@ def test_the_demo_asks_for_a_valid_run_of_a_folder(tmp_path):
     assert asked.source == f"file://{folder}"
     assert asked.labels == f"file://{folder}/labels.csv"
     assert (asked.dataset, asked.epochs) == ("my-videos", 3)
+
+
+def test_a_demo_that_fails_ends_with_its_json_line_too(tmp_path):
+    argv = [sys.executable, "-m", "shardmill.laptop.demo", "--conf", "{bad", "--state", str(tmp_path)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    last = json.loads(done.stdout.splitlines()[-1])
+    assert (set(last), last["state"], last["gap"]) == (set(demo.SUMMARY_KEYS), "failed", None)
+
+
+def test_a_stack_that_was_never_started_is_not_running(tmp_path):
+    assert running_stack(tmp_path) is None
+    said = []
+    assert not stop_running(tmp_path, said.append)
+    assert said == ["nothing runs"]
 
 
 def test_the_last_line_of_the_demo_names_every_figure_even_where_unknown():
