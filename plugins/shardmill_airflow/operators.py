@@ -35,11 +35,6 @@ def run_of(spec_uri: str) -> str:
     return spec_uri.rsplit("/", 2)[1]
 
 
-def run_deadline(run: RunSpec) -> datetime:
-    """Give the time at which all work of the run on its cluster must be over."""
-    return datetime.fromisoformat(run.started) + timedelta(hours=run.asked.max_hours)
-
-
 def cluster_spec(run: RunSpec, image_id: str, region: str) -> ClusterSpec:
     """Make the spec of a run's cluster."""
     from shardmill.specs.cluster import ClusterSpec
@@ -53,7 +48,7 @@ def cluster_spec(run: RunSpec, image_id: str, region: str) -> ClusterSpec:
         "image_id": image_id,
         "region": region,
         "log_uri": f"{run.folder}/logs",
-        "deadline": run_deadline(run).isoformat(timespec="seconds"),
+        "deadline": (datetime.now(UTC) + timedelta(hours=asked.max_hours)).isoformat(timespec="seconds"),
     }
     return ClusterSpec(**values)
 
@@ -120,7 +115,8 @@ class RunJob(BaseOperator):
 
     def __init__(self, *, spec_uri: Any, job: str, result: str, **kwargs: Any) -> None:
         """``result`` is the file in the run's folder that the job commits last."""
-        super().__init__(**kwargs)
+        # The deadline of the cluster ends the wait, and cancels; Airflow's own time-out, which cannot, comes later.
+        super().__init__(**{"execution_timeout": timedelta(days=8)} | kwargs)
         self.spec_uri, self.job, self.result = spec_uri, job, result
         self.step: tuple[str, str] | None = None
 
@@ -137,12 +133,11 @@ class RunJob(BaseOperator):
                 self.log.info("%s", lines[-1])
             return
         emr = client("emr")
-        name, time_left = cluster_name(run.run), run_deadline(run) - datetime.now(UTC)
-        if time_left <= timedelta(0):
-            raise AirflowFailException(f"max_hours: the run's {run.asked.max_hours} hours are over: trigger a new run")
+        name = cluster_name(run.run)
         alive = clusters.live_clusters(emr, name)
         if not alive:
             raise clusters.ClusterLostError(f"no live cluster {name}: clear create_cluster to make one")
+        deadline = clusters.cluster_deadline(emr, alive[0])
         step = spark_step(
             f"{self.job} {run.run}",
             code=ship_code(lake),
@@ -157,12 +152,12 @@ class RunJob(BaseOperator):
             trigger=EmrWait(
                 alive[0],
                 while_in=list(clusters.OPEN_STEP),
-                give_up=run_deadline(run).timestamp(),
+                give_up=deadline.timestamp(),
                 step_id=step_id,
             ),
             method_name="end",
             kwargs={"step": [alive[0], step_id], "started": time.time()},
-            timeout=time_left + SLACK,
+            timeout=max(deadline - datetime.now(UTC), timedelta(0)) + SLACK,
         )
 
     def end(self, context: Any, step: list[str], started: float, event: dict[str, str] | None = None) -> None:

@@ -22,7 +22,11 @@ def emr(monkeypatch):
 @pytest.fixture
 def request_(emr):
     spec = ClusterSpec(
-        name="shardmill-r1", run="r1", image_id="ami-0123456789abcdef0", log_uri="s3://l/logs", deadline="2026-11-21"
+        name="shardmill-r1",
+        run="r1",
+        image_id="ami-0123456789abcdef0",
+        log_uri="s3://l/logs",
+        deadline="2026-11-21T06:00:00+00:00",
     )
     return cluster_request(spec)
 
@@ -72,6 +76,11 @@ def test_the_clusters_of_a_run_are_ended_by_name_and_others_left_alone(emr, requ
     assert clusters.end_clusters(emr, request_["Name"]) == [mine]
     assert clusters.end_clusters(emr, request_["Name"]) == []
     assert clusters.live_clusters(emr, "shardmill-r2") == [other]
+
+
+def test_the_deadline_of_a_cluster_is_in_its_tags(emr, request_):
+    found, _ = clusters.ensure_cluster(emr, emr, request_)
+    assert clusters.cluster_deadline(emr, found).isoformat() == "2026-11-21T06:00:00+00:00"
 
 
 def test_a_retried_step_joins_the_step_that_runs(emr, request_):

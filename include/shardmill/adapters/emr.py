@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -76,6 +77,12 @@ def cluster_status(emr: Any, cluster_id: str) -> tuple[str, str]:
     status = emr.describe_cluster(ClusterId=cluster_id)["Cluster"]["Status"]
     reason = status.get("StateChangeReason") or {}
     return status["State"], ": ".join(str(reason[key]) for key in ("Code", "Message") if reason.get(key))
+
+
+def cluster_deadline(emr: Any, cluster_id: str) -> datetime:
+    """Read from a cluster's tags when it must be gone."""
+    tags = {tag["Key"]: tag["Value"] for tag in emr.describe_cluster(ClusterId=cluster_id)["Cluster"]["Tags"]}
+    return datetime.fromisoformat(tags["deadline"])
 
 
 def ensure_step(emr: Any, emr_once: Any, cluster_id: str, step: Mapping[str, Any]) -> tuple[str, bool]:

@@ -97,7 +97,7 @@ class VideoPipelineSpec(Spec):
     idle_minutes: int = _in("Guards", 15, ge=1, le=10080)
     """The cluster ends itself when it was idle for so long."""
     max_hours: float = _in("Guards", 6.0, gt=0, le=168)
-    """Hours from the run's start until its steps are cancelled and its cluster is ended."""
+    """Hours from the making of the cluster until its steps are cancelled and it is ended."""
 
     @property
     def split_recipe(self) -> SplitRecipe:
