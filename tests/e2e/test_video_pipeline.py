@@ -119,3 +119,12 @@ def test_a_cluster_whose_setup_was_marked_failed_is_ended_all_the_same(laptop):
     assert watch(laptop.api, "marked") == "failed"
     assert laptop.tasks("marked")["delete_cluster"].state == "success"
     assert set(laptop.cluster_states()) <= {"TERMINATED", "TERMINATED_WITH_ERRORS"}
+
+
+def test_a_step_that_outlives_the_deadline_is_cancelled_and_its_cluster_ended(laptop):
+    assert laptop.run("late", seed=4, max_hours=0.01) == "failed"
+    tasks = laptop.tasks("late")
+    assert (tasks["train"].state, tasks["train"].try_number) == ("failed", 1)
+    assert "was cancelled at the deadline" in laptop.log("late", "train")
+    assert (tasks["delete_cluster"].state, tasks["report"].state) == ("success", "success")
+    assert set(laptop.cluster_states()) <= {"TERMINATED", "TERMINATED_WITH_ERRORS"}
