@@ -16,9 +16,11 @@ from shardmill.laptop.stack import running_stack, stop_running
 from shardmill.specs.video_pipeline import VideoPipelineSpec
 
 HOLDER = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from shardmill.laptop.processes import Processes
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests may run where a shell ignores it
 
 with Processes(Path(sys.argv[1])) as processes:
     child = "import subprocess, time; subprocess.Popen(['sleep', '97531'], start_new_session=True); time.sleep(97531)"
