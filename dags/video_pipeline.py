@@ -43,8 +43,9 @@ from shardmill_airflow.outcomes import remember_failure
 def video_pipeline() -> None:
     planned: Any = tasks.plan().as_setup()
     spec_uri = planned["spec_uri"]
-    ingested = tasks.ingest.partial(spec_uri=spec_uri).expand(batch=planned)
-    clips: Any = tasks.split.partial(spec_uri=spec_uri).expand(batch=ingested)
+    # All map over the plan: what maps over a mapped task is removed, not run, when a whole run is cleared.
+    ingested: Any = tasks.ingest.partial(spec_uri=spec_uri).expand(batch=planned)
+    clips: Any = tasks.split.partial(spec_uri=spec_uri).expand(batch=planned)
     labelled = tasks.label(spec_uri, clips)
     records: Any = tasks.features.partial(spec_uri=labelled).expand(batch=planned)
     selected = tasks.select(spec_uri, records)
@@ -55,6 +56,7 @@ def video_pipeline() -> None:
     delete = DeleteCluster(task_id="delete_cluster", spec_uri=spec_uri)
     report = tasks.report(spec_uri)
 
+    ingested >> clips
     create >> train >> evaluate >> tasks.publish(spec_uri)
     # The plan is a setup of both teardowns too (they take its spec_uri): a teardown runs when at least one of its
     # setups succeeded, so the cluster is ended even where create_cluster was marked failed after it came up.

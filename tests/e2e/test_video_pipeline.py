@@ -72,6 +72,7 @@ def test_clearing_every_task_of_a_finished_run_repeats_nothing_and_says_so(lapto
     after = {item.key: item.version for item in laptop.lake().list() if "report.html" not in item.key}
     assert after == before
     assert len(laptop.cluster_states()) == clusters
+    assert {(task.state, task.try_number) for task in laptop.tasks("green").values()} == {("success", 2)}
     for task in laptop.tasks("green"):
         if task.partition("[")[0] in (
             "ingest",
