@@ -4,12 +4,12 @@ from shardmill.localcloud.telling_lines import MAX_CHARACTERS, telling_lines
 
 DRIVER = """loading
 Traceback (most recent call last):
-  File "/work/job.py", line 12, in <module>
+  File "/srv/job.py", line 12, in <module>
     main()
 py4j.protocol.Py4JJavaError: An error occurred while calling z:PythonRDD.collectAndServe.
 : org.apache.spark.SparkException: Job aborted due to stage failure
 Caused by: org.apache.spark.api.python.PythonException: Traceback (most recent call last):
-  File "/work/job.py", line 9, in train
+  File "/srv/job.py", line 9, in train
     raise ValueError("no label matches a video")
 ValueError: no label matches a video
 \tat org.apache.spark.api.python.BasePythonRunner.run(PythonRunner.scala:572)

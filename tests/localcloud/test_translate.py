@@ -135,7 +135,7 @@ def test_yarn_classifications_are_noted() -> None:
         (["spark-submit", "--conf", "nonsense", SCRIPT], "expected --conf spark.name=value"),
         (["spark-submit", "--packages", "a:b:1", SCRIPT], "does not take --packages"),
         (["spark-submit", "--master", "spark://else:7077", SCRIPT], "expected --master yarn"),
-        (["spark-submit", "/home/me/job.py"], "expected s3://bucket/key"),
+        (["spark-submit", "/srv/job.py"], "expected s3://bucket/key"),
         (["spark-submit", "--py-files", "code.zip", SCRIPT], "--py-files: expected s3://bucket/key"),
     ],
 )
