@@ -1,6 +1,6 @@
 """### Shards of videos → a trained, evaluated classifier
 
-**What a run does:** plans the shards, copies them into the lake, cuts every video into exact clips, makes YouTube-8M
+**What a run does:** plans the shards, takes them into the lake, cuts every video into exact clips, makes YouTube-8M
 records, brings up an EMR cluster, trains a two-stream bi-LSTM on it, evaluates it, takes the cluster down, and writes
 a report. A stage does only what is missing: running it again, or clearing any task, repeats nothing that is there.
 
@@ -43,12 +43,15 @@ from shardmill_airflow.outcomes import remember_failure
 def video_pipeline() -> None:
     planned: Any = tasks.plan().as_setup()
     spec_uri = planned["spec_uri"]
-    # All map over the plan: what maps over a mapped task is removed, not run, when a whole run is cleared.
+    # Without an edge to the plan: what stands directly behind a setup may not go on where others were skipped.
+    later: Any = "{{ ti.xcom_pull(task_ids='plan', key='spec_uri') }}"
+    # All map over the plan, from which finished shards were dropped: with nothing to do they are skipped, and what
+    # follows looks at all of the run's shards. What maps over a mapped task is removed when a whole run is cleared.
     ingested: Any = tasks.ingest.partial(spec_uri=spec_uri).expand(batch=planned)
     clips: Any = tasks.split.partial(spec_uri=spec_uri).expand(batch=planned)
-    labelled = tasks.label(spec_uri, clips)
+    labelled = tasks.label(later)
     records: Any = tasks.features.partial(spec_uri=labelled).expand(batch=planned)
-    selected = tasks.select(spec_uri, records)
+    selected = tasks.select(later)
 
     create = CreateCluster(task_id="create_cluster", spec_uri=selected).as_setup()
     train = RunJob(task_id="train", job="train", result="model/model.json", spec_uri=spec_uri)
@@ -56,7 +59,8 @@ def video_pipeline() -> None:
     delete = DeleteCluster(task_id="delete_cluster", spec_uri=spec_uri)
     report = tasks.report(spec_uri)
 
-    ingested >> clips
+    ingested >> clips >> labelled
+    records >> selected
     create >> train >> evaluate >> tasks.publish(spec_uri)
     # The plan is a setup of both teardowns too (they take its spec_uri): a teardown runs when at least one of its
     # setups succeeded, so the cluster is ended even where create_cluster was marked failed after it came up.

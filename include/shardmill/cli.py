@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from shardmill import stages
+from shardmill.cli_lake import COMMANDS
 
 CLUSTER_JOBS = ("train", "evaluate")
 
@@ -27,12 +30,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in CLUSTER_JOBS:
         jobs.add_parser(name, help=f"{name} a run's model, inside spark-submit").add_argument("spec", help="URI")
     jobs.add_parser("report", help="write a run's report").add_argument("spec", help="URI of the run's spec.json")
+    for name, command in COMMANDS.items():
+        command.arguments(jobs.add_parser(name, help=command.help))
     sample = jobs.add_parser("sample", help="generate the labelled sample shards")
     sample.add_argument("folder", type=Path)
-    return _run(parser.parse_args(argv))
+    try:
+        return _run(parser.parse_args(argv))
+    except BrokenPipeError:  # who reads has enough, e.g. `shardmill urls … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
 
 
 def _run(asked: argparse.Namespace) -> int:
+    if asked.job in COMMANDS:
+        return COMMANDS[asked.job].run(asked)
     if asked.job in CLUSTER_JOBS:
         return int(importlib.import_module(f"shardmill.jobs.{asked.job}").main([asked.spec]))
     if asked.job == "plan":

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
+from shardmill.adapters.access import Access
 from shardmill.adapters.run_folder import load, load_run
-from shardmill.adapters.store import Store, StoreSettings
+from shardmill.adapters.store import Store
 from shardmill.specs.run import RunLabels, RunPlan, RunSpec
 
 Say = Callable[[str], None]
@@ -30,7 +31,7 @@ class OpenRun:
 
     lake: Store
     run: RunSpec
-    settings: StoreSettings | None = None
+    access: Access
 
     @property
     def plan(self) -> RunPlan:
@@ -41,30 +42,38 @@ class OpenRun:
         return load(self.lake, self.run.run, "labels.json", RunLabels)
 
 
-def open_run(spec_uri: str, settings: StoreSettings | None = None) -> OpenRun:
-    """Open the lake of a run by the URI of its ``spec.json``."""
-    run = load_run(spec_uri, settings)
-    return OpenRun(Store(run.asked.lake, settings), run, settings)
+def open_run(spec_uri: str, access_of: Callable[[str], Access] = lambda connection: Access()) -> OpenRun:
+    """Open the lake of a run by the URI of its ``spec.json``.
+
+    Args:
+        access_of: tells how things are reached, given the connection of the run's source (empty: none of its own).
+    """
+    run = load_run(spec_uri, access_of("").lake)
+    access = access_of(run.asked.source_connection)
+    return OpenRun(Store(run.asked.lake, access.lake), run, access)
 
 
 def ingest(opened: OpenRun, shards: Sequence[int], say: Say) -> str:
-    """Copy shards into the lake, verified; what is present and equal is skipped."""
-    from shardmill.jobs.ingest import ingest_shard
+    """Take shards into the lake, by reference or as verified copies; what is present and equal is skipped."""
+    from shardmill.jobs.ingest import Copying, ingest_shard
 
     sources = {planned.shard: planned.source for planned in opened.plan.shards}
-    dataset = opened.run.asked.dataset
-    outcomes = [ingest_shard(opened.lake, dataset, shard, sources[shard], opened.settings) for shard in shards]
-    return _tell("copied", outcomes, say)
+    asked, copying = opened.run.asked, Copying(opened.access.source_settings)
+    outcomes = [
+        ingest_shard(opened.lake, asked.dataset, (shard, sources[shard]), asked.ingest, copying) for shard in shards
+    ]
+    return _tell("copied" if asked.ingest == "copy" else "took in", outcomes, say)
 
 
 def split(opened: OpenRun, shards: Sequence[int], say: Say) -> str:
     """Cut every video of some shards into exact clips; what was cut by this recipe is skipped."""
-    from shardmill.jobs.split import split_shard
+    from shardmill.jobs.split import Splitting, split_shard
 
     asked = opened.run.asked
-    limit = asked.max_reject_share
+    retries = {planned.shard: planned.retry_of for planned in opened.plan.shards}
+    how = Splitting(max_reject_share=asked.max_reject_share, settings=opened.access.source_settings, progress=say)
     outcomes = [
-        split_shard(opened.lake, asked.dataset, shard, asked.split_recipe, max_reject_share=limit, progress=say)
+        split_shard(opened.lake, asked.dataset, shard, asked.split_recipe, replace(how, retry_of=retries[shard]))
         for shard in shards
     ]
     return _tell("split", outcomes, say)
@@ -74,14 +83,14 @@ def label(opened: OpenRun, shards: Sequence[int], say: Say) -> str:
     """Settle the run's labels and their vocabulary; stop where no video has one."""
     from shardmill.jobs.label import label_run
 
-    labels = label_run(opened.lake, opened.run, shards, opened.settings)
+    labels = label_run(opened.lake, opened.run, shards, opened.access.source_settings)
     some = ", ".join(labels.vocabulary[:20]) + (", …" if len(labels.vocabulary) > 20 else "")
     return _say(f"{labels.labelled} of {labels.videos} videos have labels: {some}", say)
 
 
 def features(opened: OpenRun, shards: Sequence[int], say: Say) -> str:
     """Make YouTube-8M records of some shards; what was made by this recipe is skipped."""
-    from shardmill.jobs.features import featurize_shard
+    from shardmill.jobs.features import Featurizing, featurize_shard
     from shardmill.jobs.label import label_table
 
     asked, table = opened.run.asked, label_table(opened.lake, opened.run)
@@ -91,19 +100,8 @@ def features(opened: OpenRun, shards: Sequence[int], say: Say) -> str:
         if done == total or done % 100 == 0:
             say(f"{done} of {total} videos")
 
-    outcomes = [
-        featurize_shard(
-            opened.lake,
-            asked.dataset,
-            shard,
-            recipe,
-            table,
-            max_reject_share=asked.max_reject_share,
-            progress=count,
-            settings=opened.settings,
-        )
-        for shard in shards
-    ]
+    how = Featurizing(max_reject_share=asked.max_reject_share, progress=count, settings=opened.access.source_settings)
+    outcomes = [featurize_shard(opened.lake, (asked.dataset, shard), recipe, table, how) for shard in shards]
     return _tell("made records of", outcomes, say)
 
 

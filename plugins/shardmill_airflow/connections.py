@@ -1,22 +1,44 @@
-"""How AWS is reached: by the Airflow connection ``aws_default``, whatever it points at."""
+"""How stores and AWS are reached: by Airflow connections, ``aws_default`` unless another is named."""
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from shardmill.adapters.access import Access
     from shardmill.adapters.store import StoreSettings
 
 AWS_CONNECTION = "aws_default"
 
 
-def store_settings() -> StoreSettings:
-    """Give the settings of the store from the connection's endpoint and credentials, renewed as they expire."""
+def access(source_connection: str = "") -> Access:
+    """Give a run access to its lake and, by a connection of its own where one is named, to its source."""
+    from shardmill.adapters.access import Access
+
+    return Access(store_settings(), store_settings(source_connection) if source_connection else None)
+
+
+def store_settings(connection: str = AWS_CONNECTION) -> StoreSettings:
+    """Give the settings of the store from a connection's endpoint and credentials, renewed as they expire."""
+    from airflow.sdk import BaseHook
+
+    from shardmill.adapters.store import StoreSettings
+
+    if connection != AWS_CONNECTION:
+        found = BaseHook.get_connection(connection)
+        if found.conn_type == "google_cloud_platform":
+            account = found.extra_dejson.get("keyfile_dict") or ""
+            return StoreSettings(google_service_account=account if isinstance(account, str) else json.dumps(account))
+    return _s3_settings(connection)
+
+
+def _s3_settings(connection: str) -> StoreSettings:
     from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 
     from shardmill.adapters.store import StoreSettings
 
-    hook = AwsBaseHook(aws_conn_id=AWS_CONNECTION, client_type="s3")
+    hook = AwsBaseHook(aws_conn_id=connection, client_type="s3")
     return StoreSettings(
         endpoint_url=hook.conn_config.get_service_endpoint_url("s3") or "",
         region=hook.region_name or "",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, get_current_context, task
 
-from shardmill_airflow.connections import store_settings
+from shardmill_airflow.connections import access
 from shardmill_airflow.forms import read_form
 from shardmill_airflow.outcomes import FAILURE, SUMMARY, failing_for_good, summarised
 
@@ -20,10 +20,10 @@ MODELS = Asset("shardmill-models", uri="x-shardmill://models")
 
 
 def open_run(spec_uri: str) -> OpenRun:
-    """Open the lake of a run through the AWS connection."""
+    """Open the lake of a run through the connections."""
     from shardmill import stages
 
-    return stages.open_run(spec_uri, store_settings())
+    return stages.open_run(spec_uri, access)
 
 
 def _do(stage: str, spec_uri: str, shards: Sequence[int]) -> None:
@@ -47,8 +47,10 @@ def plan(params: dict[str, Any] | None = None, dag_run: Any = None, ti: Any = No
     with summarised() as lines, failing_for_good():
         if not asked.lake.startswith("s3://"):
             raise BadRequestError(f"lake: EMR reads and writes s3:// only, found {asked.lake}")
-        planned = plan_run(asked, f"{dag_run.dag_id}.{dag_run.run_id}", store_settings())
-        lines.append(f"{len(planned.plan.numbers)} shards of {asked.source} in {len(planned.batches)} batches")
+        planned = plan_run(asked, f"{dag_run.dag_id}.{dag_run.run_id}", access(asked.source_connection))
+        for line in planned.lines:
+            log.info("%s", line)
+        lines.append(planned.summary)
         log.info("%s; the run's folder is %s", lines[-1], planned.run.folder)
     ti.xcom_push("spec_uri", planned.spec_uri)
     return [list(batch) for batch in planned.batches]
@@ -56,7 +58,7 @@ def plan(params: dict[str, Any] | None = None, dag_run: Any = None, ti: Any = No
 
 @task
 def ingest(spec_uri: str, batch: list[int]) -> list[int]:
-    """Copy a batch of shards into the lake, verified; what is present and equal is skipped."""
+    """Take a batch of shards into the lake, by reference or as verified copies; what is present is skipped."""
     _do("ingest", spec_uri, batch)
     return batch
 
@@ -68,10 +70,10 @@ def split(spec_uri: str, batch: list[int]) -> list[int]:
     return batch
 
 
-@task
-def label(spec_uri: str, batches: list[list[int]]) -> str:
+@task(trigger_rule="none_failed")
+def label(spec_uri: str) -> str:
     """Settle the run's labels and their vocabulary; stop where no video has one."""
-    _do("label", spec_uri, [shard for batch in batches for shard in batch])
+    _do("label", spec_uri, open_run(spec_uri).plan.numbers)
     return spec_uri
 
 
@@ -82,10 +84,10 @@ def features(spec_uri: str, batch: list[int]) -> list[int]:
     return batch
 
 
-@task
-def select(spec_uri: str, batches: list[list[int]]) -> str:
+@task(trigger_rule="none_failed")
+def select(spec_uri: str) -> str:
     """Freeze which records are trained on and evaluated on; refuse what cannot be trained."""
-    _do("select", spec_uri, [shard for batch in batches for shard in batch])
+    _do("select", spec_uri, open_run(spec_uri).plan.numbers)
     return spec_uri
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from shardmill.adapters import model_store
-from shardmill.adapters.store import Store
+from shardmill.adapters.store import DamagedObjectError, Store
 from shardmill.specs.records import EpochLoss, ModelManifest
 from shardmill.specs.training import TrainSpec
 
@@ -68,8 +68,18 @@ def test_damaged_weights_are_refused(lake: Store) -> None:
     content = bytearray(lake.get(manifest.weights))
     content[-30] ^= 1
     lake.put(manifest.weights, bytes(content))
-    with pytest.raises(ValueError, match="is damaged"):
+    with pytest.raises(DamagedObjectError, match="is damaged"):
         model_store.load_weights(lake, manifest)
+
+
+def test_a_manifest_with_a_flipped_byte_is_never_taken_for_the_model(lake: Store) -> None:
+    model_store.publish_model(lake, manifest_of(model_store.put_weights(lake, ARRAYS)))
+    whole = lake.get(model_store.MANIFEST_KEY)
+    damaged = whole.replace(b'"parameters":6', b'"parameters":7')
+    assert damaged != whole
+    lake.put(model_store.MANIFEST_KEY, damaged)
+    with pytest.raises(DamagedObjectError, match=r"model/model\.json: the sha256 of this ModelManifest"):
+        model_store.find_model(lake, "abc")
 
 
 def test_nothing_is_pickled_on_either_way(lake: Store) -> None:

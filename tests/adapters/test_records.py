@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ def same(one: Record, other: Record) -> bool:
 def three(tmp_path: Path) -> tuple[Path, list[Record]]:
     records = [make_record("one", 1, ()), make_record("two", 2), make_record("höhe", 7, (3,))]
     path = tmp_path / "some.tfrecord"
-    assert write_records(path, iter(records)) == 3
+    assert len(write_records(path, iter(records))) == 3
     return path, records
 
 
@@ -48,6 +49,18 @@ def test_what_was_written_is_read(three):
     found = list(read_records(path.read_bytes(), path.name))
     assert len(found) == 3
     assert all(same(one, other) for one, other in zip(records, found, strict=True))
+
+
+def test_the_sizes_say_where_each_record_lies(tmp_path):
+    records = [make_record("one", 1, ()), make_record("two", 2), make_record("höhe", 7, (3,))]
+    path = tmp_path / "some.tfrecord"
+    sizes = write_records(path, iter(records))
+    content = path.read_bytes()
+    assert sum(sizes) == len(content)
+    for record, size, start in zip(records, sizes, accumulate(sizes, initial=0), strict=False):
+        (found,) = read_records(content[start : start + size], path.name)
+        assert same(found, record)
+    assert write_records(tmp_path / "empty.tfrecord", []) == []
 
 
 @pytest.mark.parametrize("size", [1, 7, 4096])

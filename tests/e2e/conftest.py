@@ -87,7 +87,8 @@ def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
     state.mkdir()
     with (folder / "up.log").open("wb") as log:
         argv = [sys.executable, "-m", "shardmill.laptop.up", "up", "--state", str(state)]
-        process = subprocess.Popen(argv, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        environment = os.environ | {"SHARDMILL_SOURCE_ROOTS": f"file://{folder}"}
+        process = subprocess.Popen(argv, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, env=environment)
     try:
         address = _wait_for(process, state, folder / "up.log")
         with open_api(address, state) as api:

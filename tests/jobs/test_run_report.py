@@ -81,7 +81,7 @@ class RunOnDisk:
         }
 
     def put(self, name, value) -> None:
-        self.lake.put(f"runs/{self.run.run}/{name}", value.model_dump_json().encode())
+        self.lake.put(f"runs/{self.run.run}/{name}", value.to_json())
 
     def commit(self, stage, shard, parts, **fields) -> None:
         recipe = self.recipes[stage]
@@ -118,9 +118,10 @@ class RunOnDisk:
                         add_member(tar, f"{key}/{number:06d}.mp4", clip_bytes(30 + 40 * level))
                         add_member(tar, f"{key}/{number:06d}.info.json", b"{}")
             folder = layout.part_folder(layout.stage_folder("clips", "d", self.recipes["clips"]), shard, 0)
-            published = commits.put_part(
-                self.lake, path, folder=folder, stem=f"d-clips-{shard:06d}", suffix=".tar", samples=4 * len(keys)
-            )
+            sha256 = commits.file_sha256(path)
+            name = f"{folder}/d-clips-{shard:06d}-000000-{sha256[:12]}.tar"
+            published = Part(name=name, size=path.stat().st_size, sha256=sha256, samples=4 * len(keys))
+            commits.put_part(self.lake, published, path)
             rejects = [Reject(key=HOSTILE, reason="not_a_video", message=f"found {HOSTILE}", detail="moov not found")]
             rejects = rejects if shard == 0 else []
             self.commit(

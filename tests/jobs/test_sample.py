@@ -16,7 +16,7 @@ from shardmill.jobs import sample
 from shardmill.jobs.features import featurize_shard
 from shardmill.jobs.ingest import ingest_shard
 from shardmill.jobs.sample import ODD_VIDEOS, make_sample
-from shardmill.jobs.split import split_shard
+from shardmill.jobs.split import Splitting, split_shard
 from shardmill.specs.manifest import SourceObject
 from shardmill.specs.recipes import FeatureRecipe, SplitRecipe
 
@@ -103,9 +103,9 @@ def test_the_sample_goes_through_ingest_split_and_features(small, lake):
     for shard in (0, 1):
         info = source.head(f"sample-{shard:06d}.tar")
         raw = SourceObject(uri=source.uri_of(info.key), size=info.size, version=info.version)
-        ingest_shard(lake, "sample", shard, raw)
-        split_shard(lake, "sample", shard, split, max_reject_share=0.5)
-        featurize_shard(lake, "sample", shard, recipe, labels)
+        ingest_shard(lake, "sample", (shard, raw), "copy" if shard else "reference")
+        split_shard(lake, "sample", shard, split, Splitting(max_reject_share=0.5))
+        featurize_shard(lake, ("sample", shard), recipe, labels)
         manifest = commits.latest_revision(lake, "features", "sample", recipe.hash, shard).manifest
         clips = commits.latest_revision(lake, "clips", "sample", split.hash, shard).manifest
         rejects += [*clips.rejects, *manifest.rejects]

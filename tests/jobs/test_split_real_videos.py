@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from shardmill.adapters.lake import commit, latest_revision, put_part
+from shardmill.adapters.lake import commit, file_sha256, latest_revision, put_part
 from shardmill.adapters.store import Store
 from shardmill.adapters.tar import read_clips
-from shardmill.jobs.split import Outcome, split_shard
-from shardmill.specs.manifest import Manifest, SourceObject
+from shardmill.jobs.split import Outcome, Splitting, split_shard
+from shardmill.specs.manifest import Manifest, Part, SourceObject
 from shardmill.specs.recipes import SplitRecipe
 
 RECIPE = SplitRecipe(preset="ultrafast")
@@ -76,7 +76,10 @@ def ffprobe(path: Path) -> Probed:
 
 
 def ingest(lake: Store, path: Path, shard: int) -> None:
-    part = put_part(lake, path, folder=f"raw/yt/{shard:06d}/r000", stem=f"yt-{shard:06d}", suffix=".tar", samples=1)
+    sha256 = file_sha256(path)
+    name = f"raw/yt/{shard:06d}/r000/yt-{shard:06d}-000000-{sha256[:12]}.tar"
+    part = Part(name=name, size=path.stat().st_size, sha256=sha256, samples=1)
+    put_part(lake, part, path)
     source = SourceObject(uri=f"file://{path}", size=part.size, version=part.sha256)
     commit(
         lake,
@@ -104,7 +107,7 @@ def split(real_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Split:
     files: list[tuple[str, int, Path]] = [(key, -1, path) for key, path in unpack_sources(real_videos / "raw", folder)]
     for shard in range(3):
         ingest(lake, real_videos / "raw" / f"yt8m-lo-{shard:06d}.tar", shard)
-        outcomes.append(split_shard(lake, "yt", shard, RECIPE, max_reject_share=0.0))
+        outcomes.append(split_shard(lake, "yt", shard, RECIPE, Splitting(max_reject_share=0.0)))
         manifest = latest_revision(lake, "clips", "yt", RECIPE.hash, shard).manifest
         for index, video in enumerate(read_clips(lake, manifest)):
             for number, content in zip(video.numbers, video.clips, strict=True):

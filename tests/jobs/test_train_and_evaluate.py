@@ -19,7 +19,7 @@ import pytest
 
 from shardmill.adapters.model_store import OtherModelError, find_model, load_weights
 from shardmill.adapters.records import Record, write_records
-from shardmill.adapters.store import MissingObjectError, Store
+from shardmill.adapters.store import DamagedObjectError, MissingObjectError, Store, read_sealed
 from shardmill.core.ablations import VARIANTS
 from shardmill.core.planning import BadRequestError
 from shardmill.jobs import evaluate, train
@@ -80,12 +80,12 @@ def make_run(folder: Path, name: str = "run-1", train_parts: int = 3, **asked: o
     )
     store = Store(run.folder, create=True)
     store.put("records.json", records.to_json())
-    store.put("spec.json", run.model_dump_json().encode())
+    store.put("spec.json", run.to_json())
     return run
 
 
 def records_of(run: RunSpec) -> RecordSet:
-    return RecordSet.model_validate_json(Store(run.folder).get("records.json"))
+    return read_sealed(Store(run.folder), "records.json", RecordSet)
 
 
 def manifest_of(run: RunSpec) -> ModelManifest:
@@ -123,6 +123,18 @@ def test_a_run_whose_records_changed_is_not_trained_over(tmp_path: Path) -> None
     store.put("model/model.json", manifest_of(run).to_json())
     store.put("records.json", records_of(run).model_copy(update={"max_frames": 7}).to_json())
     with pytest.raises(OtherModelError, match="start a run with a new name"):
+        train.main([f"{run.folder}/spec.json"])
+
+
+@pytest.mark.parametrize("name", ["spec.json", "records.json", "model/model.json"])
+def test_a_run_with_a_flipped_byte_is_not_trained(tmp_path: Path, name: str) -> None:
+    run = make_run(tmp_path)
+    store = Store(run.folder)
+    store.put("model/model.json", manifest_of(run).to_json())
+    damaged = bytearray(store.get(name))
+    damaged[len(damaged) // 2] ^= 1
+    store.put(name, bytes(damaged))
+    with pytest.raises(DamagedObjectError, match=name):
         train.main([f"{run.folder}/spec.json"])
 
 
@@ -225,12 +237,12 @@ def check_trained_and_evaluated(run: RunSpec) -> None:
     assert manifest is not None
     assert manifest.history[-1].validation_loss < manifest.history[0].validation_loss
     assert load_weights(store, manifest).keys() >= {"mean.rgb", "mean.audio"}
-    report = MetricsReport.model_validate_json(store.get("metrics.json"))
+    report = read_sealed(store, "metrics.json", MetricsReport)
     assert report.videos == 20
     assert report.gap > 0.9
     assert report.gap_constant < report.gap - 0.1
     assert report.inputs == manifest.inputs
-    assert len(Predictions.model_validate_json(store.get("predictions.json")).listed) == 20
+    assert len(read_sealed(store, "predictions.json", Predictions).listed) == 20
 
 
 def test_a_run_is_trained_and_evaluated_once(tmp_path: Path, spark_environment: dict[str, str]) -> None:
@@ -240,7 +252,7 @@ def test_a_run_is_trained_and_evaluated_once(tmp_path: Path, spark_environment: 
     check_trained_and_evaluated(run)
     manifest = find_model(Store(run.folder), model_inputs(run.asked.training, records_of(run)))
     assert manifest is not None
-    report = MetricsReport.model_validate_json(Store(run.folder).get("metrics.json"))
+    report = read_sealed(Store(run.folder), "metrics.json", MetricsReport)
     for ablation in ("gap_rgb_only", "gap_audio_only", "gap_shuffled_frames"):
         assert getattr(report, ablation) < report.gap - 0.02, ablation
     assert [done.epoch for done in manifest.history] == [0, 1, 2, 3, 4]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from shardmill.adapters.store import MissingObjectError, Store
+from shardmill.adapters.store import DamagedObjectError, MissingObjectError, Store, read_sealed
 from shardmill.specs.records import ModelManifest
 
 MANIFEST_KEY = "model/model.json"
@@ -24,7 +24,7 @@ class OtherModelError(RuntimeError):
 def find_model(store: Store, inputs: str) -> ModelManifest | None:
     """Read the run's model; None where there is none. Raises OtherModelError where it has other inputs."""
     try:
-        manifest = ModelManifest.model_validate_json(store.get(MANIFEST_KEY))
+        manifest = read_sealed(store, MANIFEST_KEY, ModelManifest)
     except MissingObjectError:
         return None
     if manifest.inputs != inputs:
@@ -59,7 +59,7 @@ def load_weights(store: Store, manifest: ModelManifest) -> dict[str, npt.NDArray
     content = store.get(manifest.weights)
     found = hashlib.sha256(content).hexdigest()
     if found != manifest.weights_sha256:
-        raise ValueError(
+        raise DamagedObjectError(
             f"{store.uri_of(manifest.weights)} is damaged: expected SHA-256 {manifest.weights_sha256}, found {found}"
         )
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:

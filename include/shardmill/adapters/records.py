@@ -132,25 +132,24 @@ def encode_record(record: Record) -> bytes:
     return bytes(message.SerializeToString(deterministic=True))
 
 
-def write_records(path: Path, records: Iterable[Record]) -> int:
+def write_records(path: Path, records: Iterable[Record]) -> list[int]:
     """Write a TFRecord file.
 
     The file appears whole or not at all: it is written beside its place and renamed.
 
     Returns:
-        The number of records written.
+        The bytes of each record with its frame, in order.
     """
-    count = 0
+    sizes = []
     unfinished = path.with_name(path.name + ".part")
     try:
         with unfinished.open("wb") as file:
             for record in records:
-                file.write(_frame(encode_record(record)))
-                count += 1
+                sizes.append(file.write(_frame(encode_record(record))))
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
-    return count
+    return sizes
 
 
 class _Chunks:

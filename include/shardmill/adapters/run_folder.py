@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from shardmill.adapters.store import MissingObjectError, Store, StoreSettings, read_uri
+from shardmill.adapters.store import MissingObjectError, Store, StoreSettings, read_sealed, split_uri
 from shardmill.specs.run import RunSpec
-from shardmill.specs.value import Spec
+from shardmill.specs.value import Sealed
 
-Value = TypeVar("Value", bound=Spec)
+Value = TypeVar("Value", bound=Sealed)
 
 
 def load_run(spec_uri: str, settings: StoreSettings | None = None) -> RunSpec:
     """Read the record of a run by the URI of its ``spec.json``."""
-    return RunSpec.model_validate_json(read_uri(spec_uri, settings))
+    folder, name = split_uri(spec_uri)
+    return read_sealed(Store(folder, settings), name, RunSpec)
 
 
 def run_key(run: str, name: str) -> str:
@@ -23,7 +24,7 @@ def run_key(run: str, name: str) -> str:
 
 def load(lake: Store, run: str, name: str, kind: type[Value]) -> Value:
     """Read a frozen value, e.g. ``plan.json``. Raises MissingObjectError."""
-    return kind.model_validate_json(lake.get(run_key(run, name)))
+    return read_sealed(lake, run_key(run, name), kind)
 
 
 def find(lake: Store, run: str, name: str, kind: type[Value]) -> Value | None:
@@ -36,5 +37,5 @@ def find(lake: Store, run: str, name: str, kind: type[Value]) -> Value | None:
 
 def freeze(lake: Store, run: str, name: str, value: Value) -> Value:
     """Write a value unless the run froze one before; give the frozen one."""
-    lake.put_new(run_key(run, name), value.model_dump_json(indent=1).encode())
+    lake.put_new(run_key(run, name), value.to_json())
     return load(lake, run, name, type(value))

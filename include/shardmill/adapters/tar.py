@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 import re
 import tarfile
-from collections.abc import Iterable, Iterator
+import tempfile
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,12 @@ from typing import Any
 from webdataset import TarWriter
 from webdataset.tariterators import tar_file_iterator
 
-from shardmill.adapters.store import Store
+from shardmill.adapters.store import DamagedObjectError, Store, fetch_checked
 from shardmill.core.tar_header import DamagedTarError
 from shardmill.specs.manifest import Manifest, Part
 
 VIDEO_SUFFIXES = ("mp4", "webm", "mkv", "mov", "avi")
 INFO_SUFFIX = "info.json"
-PART_BYTES = 256 * 1024 * 1024
-PART_CLIPS = 10_000
 _NAME = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]*)", re.DOTALL)
 
 
@@ -99,12 +96,23 @@ def _sample(key: str, files: dict[str, bytes], names: dict[str, str]) -> Sample:
     return Sample(key, names[suffix] if suffix else "", files[suffix] if suffix else b"", files.get(INFO_SUFFIX, b""))
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a clip's mp4 lies in a part."""
+
+    offset: int
+    """Bytes before it."""
+    size: int
+    """Bytes."""
+
+
 class PartFile:
     """A part being written; the same clips give the same bytes."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, max_bytes: int, max_clips: int) -> None:
         self.path = path
         self.clips = 0
+        self._max_bytes, self._max_clips = max_bytes, max_clips
         self._file = path.open("wb")
         self._tar = TarWriter(
             self._file, user="", group="", mode=0o644, mtime=0, format="PAX_FORMAT", encoder=False, compress=False
@@ -119,68 +127,60 @@ class PartFile:
     @property
     def is_full(self) -> bool:
         """Whether the next video belongs into another part: a video's clips stay together."""
-        return self.clips >= PART_CLIPS or self._file.tell() >= PART_BYTES
+        return self.clips >= self._max_clips or self._file.tell() >= self._max_bytes
 
-    def close(self) -> None:
+    def close(self) -> Mapping[str, tuple[Place, ...]]:
+        """Finish the file. Returns the places of each video's clips, ascending by number."""
         self._tar.close()
         self._file.close()
+        places: dict[str, tuple[Place, ...]] = {}
+        with tarfile.open(self.path, "r:") as tar:
+            for member in tar:
+                key, suffix = split_name(member.name)
+                if suffix == "mp4":
+                    video = key.rpartition("/")[0]
+                    places[video] = (*places.get(video, ()), Place(member.offset_data, member.size))
+        return places
 
 
-class _ChunkReader(io.RawIOBase):
-    """A file over chunks, that hashes what goes by."""
-
-    def __init__(self, chunks: Iterable[bytes]) -> None:
-        self._chunks, self._rest = iter(chunks), b""
-        self.digest = hashlib.sha256()
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._rest:
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                return 0
-            self.digest.update(chunk)
-            self._rest = chunk
-        count = min(len(buffer), len(self._rest))
-        buffer[:count], self._rest = self._rest[:count], self._rest[count:]
-        return count
-
-
-def read_clips(store: Store, manifest: Manifest) -> Iterator[VideoClips]:
+def read_clips(store: Store, manifest: Manifest, parts: Container[int] | None = None) -> Iterator[VideoClips]:
     """Yield the videos of a clips manifest with their clips, in order, one video in memory at a time.
 
+    Each part is brought here and checked before any of it is given out.
+
+    Args:
+        parts: which of the manifest's parts are read; None for all.
+
     Raises:
-        DamagedTarError: where a part is not what the manifest says.
+        DamagedObjectError: where a part is not what the manifest says.
     """
-    for part in manifest.parts:
-        yield from _read_part(store, part)
+    with store.scratch("clips-", place=Path(tempfile.gettempdir())) as folder:
+        for number, part in enumerate(manifest.parts):
+            if parts is not None and number not in parts:
+                continue
+            path = folder / "part.tar"
+            with path.open("wb") as file:
+                fetch_checked(store, part.name, part.sha256, file)
+            yield from _read_part(path, part, store.uri_of(part.name))
 
 
-def _read_part(store: Store, part: Part) -> Iterator[VideoClips]:
-    reader = _ChunkReader(store.stream(part.name))
-    file = io.BufferedReader(reader, 1024 * 1024)
+def _read_part(path: Path, part: Part, uri: str) -> Iterator[VideoClips]:
     key, clips, count = "", dict[int, bytes](), 0
     info: dict[str, Any] = {}
-    for member in _members(file, store.uri_of(part.name)):
-        path, suffix = split_name(member["fname"])
-        found, _, number = path.rpartition("/")
-        if found != key and clips:
-            yield VideoClips(key, tuple(clips.values()), tuple(clips), info)
-            clips, info = {}, {}
-        key = found
-        if suffix == "mp4":
-            clips[int(number)] = member["data"]
-            count += 1
-        elif suffix == INFO_SUFFIX and not info:
-            info = json.loads(member["data"])
-    while file.read(1024 * 1024):
-        pass  # tarfile stops at the first zero block; the hash is over the whole file
-    if reader.digest.hexdigest() != part.sha256 or count != part.samples:
-        raise DamagedTarError(
-            f"{store.uri_of(part.name)}: expected {part.samples} clips and SHA-256 {part.sha256[:12]}…, "
-            f"found {count} and {reader.digest.hexdigest()[:12]}…"
-        )
+    with path.open("rb") as file:
+        for member in _members(file, uri):
+            name, suffix = split_name(member["fname"])
+            found, _, number = name.rpartition("/")
+            if found != key and clips:
+                yield VideoClips(key, tuple(clips.values()), tuple(clips), info)
+                clips, info = {}, {}
+            key = found
+            if suffix == "mp4":
+                clips[int(number)] = member["data"]
+                count += 1
+            elif suffix == INFO_SUFFIX and not info:
+                info = json.loads(member["data"])
+    if count != part.samples:
+        raise DamagedObjectError(f"{uri}: expected {part.samples} clips, found {count}")
     if clips:
         yield VideoClips(key, tuple(clips.values()), tuple(clips), info)

@@ -7,6 +7,7 @@ import re
 from shardmill.specs.manifest import Stage
 
 _SHARD_NAME = re.compile(r"(\d{6})\.tar$")
+_SHARD_OF_MANIFEST = re.compile(r"(?:^|/)_manifests/(\d{6})/r\d{3,}\.json$")
 _MANIFEST_NAME = re.compile(r"(?:^|/)r(\d{3,})\.json$")
 
 
@@ -29,6 +30,22 @@ def stage_folder(stage: Stage, dataset: str, recipe_hash: str) -> str:
 def part_folder(folder: str, shard: int, revision: int) -> str:
     """Give the folder of the parts that are built for a revision of a shard."""
     return f"{folder}/{shard_name(shard)}/r{revision:03d}"
+
+
+def receipt_key(folder: str, number: int, inputs: str, subset: str = "") -> str:
+    """Give the key of the receipt of a part in the part folder ``folder``."""
+    return f"{folder}/{subset or 'part'}-{number:06d}-{inputs}.receipt.json"
+
+
+def is_receipt(key: str) -> bool:
+    """Say whether a key names a receipt."""
+    return key.endswith(".receipt.json")
+
+
+def shard_of_manifest(key: str) -> int | None:
+    """Read the shard's number from a manifest's key; None where the key is no manifest's."""
+    match = _SHARD_OF_MANIFEST.search(key)
+    return int(match[1]) if match else None
 
 
 def manifests_folder(folder: str, shard: int | None = None) -> str:

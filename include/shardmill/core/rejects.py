@@ -7,10 +7,17 @@ from collections.abc import Sequence
 from shardmill.specs.manifest import Reject
 
 _SHOWN = 3
+RETRYABLE_REASONS = frozenset({"time_out", "out_of_memory", "killed", "source_error"})
+"""Classes of reasons that may pass by themselves."""
 
 
 class TooManyRejectsError(RuntimeError):
     """More of a shard's samples were refused than the run allows."""
+
+
+def may_pass(reject: Reject) -> bool:
+    """Say whether another try of a refused input may succeed."""
+    return reject.reason in RETRYABLE_REASONS
 
 
 def check_rejects(rejects: Sequence[Reject], samples: int, limit: float, shard: int) -> None:

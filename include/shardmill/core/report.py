@@ -145,7 +145,7 @@ class Found:
 
 def stage_count(manifest: Manifest, expected_in: int | None) -> StageCount:
     """Count a shard at a stage. A raw shard is one sample, its file; later stages count videos."""
-    published = sum(part.samples for part in manifest.parts) if manifest.stage == "raw" else len(manifest.videos)
+    published = manifest.samples_in if manifest.stage == "raw" else len(manifest.videos)
     size = sum(part.size for part in manifest.parts)
     return StageCount(manifest.samples_in, published, len(manifest.rejects), expected_in, size)
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from shardmill.adapters.model_store import OtherModelError, find_model, load_weights
 from shardmill.adapters.records import read_records
-from shardmill.adapters.store import MissingObjectError, Store, read_uri
+from shardmill.adapters.run_folder import load_run
+from shardmill.adapters.store import MissingObjectError, Store, read_sealed
 from shardmill.core import metrics
 from shardmill.core.ablations import VARIANTS, TrainingMeans, constant_scores, variants
 from shardmill.specs.records import (
@@ -129,7 +130,7 @@ def predictions(scored: Scored, manifest: ModelManifest) -> Predictions:
 def find_metrics(store: Store, inputs: str) -> MetricsReport | None:
     """Read the run's metrics; None where there are none."""
     try:
-        report = MetricsReport.model_validate_json(store.get(METRICS_KEY))
+        report = read_sealed(store, METRICS_KEY, MetricsReport)
     except MissingObjectError:
         return None
     if report.inputs != inputs:
@@ -146,7 +147,7 @@ def evaluate(run: RunSpec, store: Store) -> MetricsReport:
     Args:
         store: the run's folder.
     """
-    records = RecordSet.model_validate_json(store.get("records.json"))
+    records = read_sealed(store, "records.json", RecordSet)
     inputs = model_inputs(run.asked.training, records)
     if found := find_metrics(store, inputs):
         print(f"already evaluated: {summary(found)}", flush=True)
@@ -177,6 +178,6 @@ def main(argv: list[str]) -> int:
     if len(argv) != 1:
         print("expected one argument: the URI of the run's spec.json", file=sys.stderr)
         return 2
-    run = RunSpec.model_validate_json(read_uri(argv[0]))
+    run = load_run(argv[0])
     evaluate(run, Store(run.folder))
     return 0

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from shardmill.adapters import run_folder
+from shardmill.adapters.access import Access
 from shardmill.adapters.extractors import ExtractorError, check_extractor
+from shardmill.adapters.roots import Roots
+from shardmill.adapters.shard_index import Asked, survey_shards
 from shardmill.adapters.store import MissingObjectError, Store, StoreSettings, read_uri
 from shardmill.core import layout, planning
-from shardmill.core.labels import LabelError, parse_label_csv
+from shardmill.core.labels import LabelError, LabelTable
+from shardmill.core.shard_states import ShardStates
 from shardmill.specs.manifest import SourceObject
 from shardmill.specs.run import PlannedShard, RunPlan, RunSpec
 from shardmill.specs.video_pipeline import VideoPipelineSpec
@@ -28,11 +32,27 @@ class Planned:
     run: RunSpec
     plan: RunPlan
     batches: Sequence[Sequence[int]]
-    """Shard numbers, batch by batch."""
+    """Numbers of the shards for which there is something to do, batch by batch."""
 
     @property
     def spec_uri(self) -> str:
         return f"{self.run.folder}/spec.json"
+
+    @property
+    def summary(self) -> str:
+        """What the run does, in a line."""
+        unfinished, shards = self.plan.unfinished, len(self.plan.shards)
+        size = sum(planned.source.size for planned in unfinished) / planning.MEGABYTE
+        todo = f"{len(unfinished)} to do ({size:.1f} MB) in {len(self.batches)} batches" if unfinished else "all done"
+        return f"{shards} shards of {self.run.asked.source}: {todo}"
+
+    @property
+    def lines(self) -> Iterator[str]:
+        """What was found at each stage, and why each shard is to be done."""
+        yield from self.plan.notes
+        for planned in self.plan.unfinished:
+            why = ", ".join(f"{stage}: {reason}" for stage, reason in planned.todo.items())
+            yield f"shard {layout.shard_name(planned.shard)}: {why}"
 
 
 def run_name(run_id: str) -> str:
@@ -46,22 +66,31 @@ def run_name(run_id: str) -> str:
     return f"{name[: LONGEST_NAME - 9]}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}".lstrip("-._")
 
 
-def plan_run(asked: VideoPipelineSpec, run_id: str, settings: StoreSettings | None = None) -> Planned:
+def plan_run(asked: VideoPipelineSpec, run_id: str, access: Access | None = None) -> Planned:
     """Check what was asked against the source and freeze it in the run's folder.
 
     A run that was planned before keeps its plan: what it works on does not move under it.
 
     Raises:
-        BadRequestError: nothing to do, an absent shard, an unreadable label table, or a run of this name that asked
-            for something else.
+        BadRequestError: a place that may not be used, nothing to do, an absent shard, an unreadable label table, or a
+            run of this name that asked for something else.
     """
-    lake = Store(asked.lake, settings, create=True)
+    access = access or Access()
+    _check_roots(asked, access.roots)
+    lake = Store(asked.lake, access.lake, create=True)
     run = _freeze_run(lake, asked, run_name(run_id))
-    _check_labels(asked, settings)
+    labels = _read_labels(asked, access.source_settings)
     _check_extractor(asked)
-    plan = _freeze_plan(lake, run, settings)
-    sizes = {planned.shard: planned.source.size for planned in plan.shards}
+    plan = _freeze_plan(lake, run, labels, access)
+    sizes = {planned.shard: planned.source.size for planned in plan.unfinished}
     return Planned(run, plan, planning.batch_shards(sizes, asked.batch_mb * planning.MEGABYTE))
+
+
+def _check_roots(asked: VideoPipelineSpec, roots: Roots) -> None:
+    roots.check_lake("lake", asked.lake)
+    for field in ("source", "labels", "extractor_weights", "projection"):
+        if uri := getattr(asked, field):
+            roots.check_source(field, uri)
 
 
 def _freeze_run(lake: Store, asked: VideoPipelineSpec, name: str) -> RunSpec:
@@ -75,11 +104,12 @@ def _freeze_run(lake: Store, asked: VideoPipelineSpec, name: str) -> RunSpec:
     return frozen
 
 
-def _check_labels(asked: VideoPipelineSpec, settings: StoreSettings | None) -> None:
+def _read_labels(asked: VideoPipelineSpec, settings: StoreSettings | None) -> LabelTable | None:
+    """Read the label table that was named; without one the labels are known only after the split."""
     if not asked.labels:
-        return
+        return None
     try:
-        parse_label_csv(read_uri(asked.labels, settings).decode())
+        return LabelTable.from_csv(read_uri(asked.labels, settings).decode())
     except (MissingObjectError, LabelError, UnicodeDecodeError) as error:
         raise planning.BadRequestError(f"labels: {asked.labels} cannot be used: {error}") from error
 
@@ -111,14 +141,45 @@ def list_source(source: Store) -> dict[int, SourceObject]:
     return found
 
 
-def _freeze_plan(lake: Store, run: RunSpec, settings: StoreSettings | None) -> RunPlan:
+def _freeze_plan(lake: Store, run: RunSpec, labels: LabelTable | None, access: Access) -> RunPlan:
     planned = run_folder.find(lake, run.run, "plan.json", RunPlan)
     if planned is not None:
         return planned
+    chosen = _choose(run.asked, access)
+    states = _judge(lake, run.asked, chosen, labels)
+    retry = run.asked.retry_rejects
+    shards = tuple(_planned(states, number, source, retry=retry) for number, source in chosen.items())
+    return run_folder.freeze(lake, run.run, "plan.json", RunPlan(shards=shards, notes=tuple(states.lines())))
+
+
+def look(asked: VideoPipelineSpec, access: Access) -> ShardStates:
+    """Say what a run would do, without planning one.
+
+    Raises:
+        BadRequestError: as ``plan_run``.
+    """
+    _check_roots(asked, access.roots)
+    labels = _read_labels(asked, access.source_settings)
+    return _judge(Store(asked.lake, access.lake, create=True), asked, _choose(asked, access), labels)
+
+
+def _choose(asked: VideoPipelineSpec, access: Access) -> dict[int, SourceObject]:
     try:
-        found = list_source(Store(run.asked.source, settings))
+        found = list_source(Store(asked.source, access.source_settings))
     except MissingObjectError as error:
         raise planning.BadRequestError(f"source: {error}") from error
-    chosen = planning.choose_shards(run.asked.shards, found, run.asked.source)
-    plan = RunPlan(shards=tuple(PlannedShard(shard=number, source=source) for number, source in chosen.items()))
-    return run_folder.freeze(lake, run.run, "plan.json", plan)
+    return planning.choose_shards(asked.shards, found, asked.source)
+
+
+def _judge(
+    lake: Store, asked: VideoPipelineSpec, chosen: Mapping[int, SourceObject], labels: LabelTable | None
+) -> ShardStates:
+    recipe = asked.feature_recipe(labels.digest) if labels else None
+    return survey_shards(lake, Asked(asked.dataset, asked.split_recipe, recipe, asked.ingest), chosen)
+
+
+def _planned(states: ShardStates, shard: int, source: SourceObject, *, retry: bool) -> PlannedShard:
+    todo, retry_of = states.todo(shard), states.retry_of(shard) if retry else None
+    if retry_of is not None:
+        todo = {"clips": f"rejects of revision {retry_of} may pass now", "features": "its clips will change", **todo}
+    return PlannedShard(shard=shard, source=source, todo=todo, retry_of=retry_of)

@@ -8,8 +8,7 @@ from shardmill.adapters import lake as commits
 from shardmill.adapters import run_folder
 from shardmill.adapters.store import MissingObjectError, Store
 from shardmill.core.planning import BadRequestError, check_enough_records, count_by_subset
-from shardmill.specs.manifest import Manifest
-from shardmill.specs.records import RecordPart, RecordSet
+from shardmill.specs.records import ManifestReference, RecordPart, RecordSet
 from shardmill.specs.run import RunLabels, RunSpec
 
 
@@ -20,7 +19,8 @@ def select_records(lake: Store, run: RunSpec, shards: Iterable[int], labels: Run
         BadRequestError: too few records, or the list changed since the run froze it.
     """
     recipe = run.asked.feature_recipe(labels.digest).hash
-    manifests = [_manifest(lake, run, recipe, shard) for shard in shards]
+    revisions = [_revision(lake, run, recipe, shard) for shard in shards]
+    manifests = [revision.manifest for revision in revisions]
     parts = [part for manifest in manifests for part in manifest.parts]
     counts = count_by_subset((part.subset, part.samples) for part in parts)
     check_enough_records(counts, workers=run.asked.workers, batch_size=run.asked.batch_size)
@@ -35,6 +35,7 @@ def select_records(lake: Store, run: RunSpec, shards: Iterable[int], labels: Run
     records = RecordSet(
         vocabulary=labels.vocabulary,
         max_frames=max(video.frames for manifest in manifests for video in manifest.videos),
+        manifests=tuple(ManifestReference(key=revision.key, sha256=revision.sha256) for revision in revisions),
         train=by_subset["train"],
         validation=by_subset["validation"],
     )
@@ -43,8 +44,8 @@ def select_records(lake: Store, run: RunSpec, shards: Iterable[int], labels: Run
     return records
 
 
-def _manifest(lake: Store, run: RunSpec, recipe: str, shard: int) -> Manifest:
+def _revision(lake: Store, run: RunSpec, recipe: str, shard: int) -> commits.Revision:
     revision = commits.latest_revision(lake, "features", run.asked.dataset, recipe, shard)
     if revision is None:
         raise MissingObjectError(f"shard {shard:06d} has no records of recipe {recipe}: make its features first")
-    return revision.manifest
+    return revision

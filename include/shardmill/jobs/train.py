@@ -9,7 +9,8 @@ import numpy as np
 
 from shardmill.adapters.model_store import find_model, publish_model, put_weights
 from shardmill.adapters.records import read_records
-from shardmill.adapters.store import Store, read_uri
+from shardmill.adapters.run_folder import load_run
+from shardmill.adapters.store import Store, read_sealed
 from shardmill.core.ablations import FrameSums, no_sums, sum_record
 from shardmill.core.planning import check_enough_records
 from shardmill.specs.records import MODEL_VERSION, ModelManifest, RecordSet, model_inputs
@@ -49,7 +50,7 @@ def train(run: RunSpec, store: Store) -> ModelManifest:
     from shardmill.adapters.spark_session import spark_context
 
     spec = run.asked.training
-    records = RecordSet.model_validate_json(store.get("records.json"))
+    records = read_sealed(store, "records.json", RecordSet)
     inputs = model_inputs(spec, records)
     if found := find_model(store, inputs):
         say(f"already trained: {store.uri_of(found.weights)}")
@@ -115,6 +116,6 @@ def main(argv: list[str]) -> int:
     if len(argv) != 1:
         print("expected one argument: the URI of the run's spec.json", file=sys.stderr)
         return 2
-    run = RunSpec.model_validate_json(read_uri(argv[0]))
+    run = load_run(argv[0])
     train(run, Store(run.folder))
     return 0

@@ -12,9 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from shardmill.adapters.roots import LAKES, SOURCES
 from shardmill.laptop.postgres import connection_uri
 
 USER = "admin"
+SOURCE_ROOT, LAKE_ROOT = "s3://shardmill-source", "s3://shardmill-lake"
 PROCESSES = {
     "api-server": ("api-server",),
     # The log servers of these two would listen on every interface; on one host the logs are read from disk.
@@ -116,6 +118,8 @@ def environment(airflow: Airflow, caller: Mapping[str, str] = os.environ) -> dic
         "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
         "AIRFLOW_HOME": str(home),
         "AIRFLOW_CONN_AWS_DEFAULT": aws_connection(airflow.aws_endpoint),
+        SOURCES: f"{SOURCE_ROOT} {caller.get(SOURCES, '')}".strip(),
+        LAKES: f"{LAKE_ROOT} {caller.get(LAKES, '')}".strip(),
         "PYTHONUNBUFFERED": "1",
     }
 

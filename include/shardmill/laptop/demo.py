@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import signal
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 
 import httpx
 
+from shardmill.adapters.roots import SOURCES
 from shardmill.adapters.run_folder import load_run
 from shardmill.adapters.store import Store, StoreError
 from shardmill.jobs.report import summarise
@@ -107,6 +109,7 @@ def _run(asked: argparse.Namespace, result: Result) -> int:
     conf = demo_conf(asked.source, asked.labels, json.loads(asked.conf))
     if not asked.source:
         _ensure_sample()
+    _allow(conf)
     with _any_stack(asked.state) as (address, processes):
         if not asked.source:
             _upload_sample(address)
@@ -134,6 +137,12 @@ def demo_conf(source: str, labels: str, more: Mapping[str, Any]) -> dict[str, An
     dataset = re.sub(r"[^a-z0-9._-]+", "-", folder.rsplit("/", 1)[-1].lower()).strip("-._") or "demo"
     own = {"source": folder, "dataset": dataset, "batch_mb": 8, "batch_size": 4}
     return {**own, **({"labels": _as_uri(labels)} if labels else {}), **more}
+
+
+def _allow(conf: Mapping[str, Any]) -> None:
+    """Let the stack that is started read what was asked for; one that runs already keeps what it was started with."""
+    wanted = [conf["source"], *([conf["labels"]] if conf.get("labels") else [])]
+    os.environ[SOURCES] = " ".join([*os.environ.get(SOURCES, "").split(), *wanted])
 
 
 def _as_uri(text: str) -> str:

@@ -54,8 +54,9 @@ class AirflowApi:
         return all(answer.json()[part]["status"] == "healthy" for part in parts)
 
     def has_dag(self, dag_id: str) -> bool:
-        """Say whether a DAG was read and may be triggered."""
-        return self._send("GET", f"/api/v2/dags/{dag_id}", allow_missing=True) is not None
+        """Say whether a DAG was read and may be triggered: one of an earlier time is stale until it is read again."""
+        found = self._send("GET", f"/api/v2/dags/{dag_id}", allow_missing=True)
+        return found is not None and not found["is_stale"]
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any], run_id: str | None = None) -> str:
         """Trigger a run; give its id."""

@@ -6,7 +6,6 @@ once both would win. Bodies are read before the lock is taken, answers are sent 
 
 from __future__ import annotations
 
-import io
 import logging
 import threading
 from collections.abc import Callable, Iterable
@@ -14,19 +13,18 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs
 
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.s3.models import FakeBucket, FakeKey, FakeMultipart, S3Backend, s3_backends
 from moto.s3.utils import CaseInsensitiveDict
 from werkzeug.test import run_wsgi_app
-from werkzeug.wrappers import Response
 
 from shardmill.localcloud.object_files import BucketFiles, ObjectRecord, list_buckets
+from shardmill.localcloud.s3_requests import addressed, damaged, error_answer, precondition, read_body, unsupported
 
 _LOG = logging.getLogger(__name__)
 WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
-_ERROR = '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>'
 
 
 class FileBuffer:
@@ -73,10 +71,10 @@ class DurableS3:
         return s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        _read_body(environ)
-        bucket, key = _addressed(environ)
+        read_body(environ)
+        bucket, key = addressed(environ)
         query = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
-        refusal = _unsupported(environ["REQUEST_METHOD"], key, query)
+        refusal = unsupported(environ["REQUEST_METHOD"], key, query) or damaged(environ)
         if refusal is not None:
             return refusal(environ, start_response)
         with self._lock:
@@ -87,7 +85,7 @@ class DurableS3:
     def _perform(self, environ: dict[str, Any], place: tuple[str, str], query: dict[str, list[str]]) -> Any:
         bucket, key = place
         existing = self._stored.get(bucket, {}).get(key)
-        refusal = _precondition(environ, query, existing.record.etag if existing else None)
+        refusal = precondition(environ, query, existing.record.etag if existing else None)
         if refusal is not None:
             return run_wsgi_app(refusal, environ)
         answer = run_wsgi_app(self._app, environ)
@@ -98,7 +96,7 @@ class DurableS3:
                 _LOG.error("not stored bucket=%s key=%s error=%s", bucket, key, error)
                 self._undo(bucket)
                 message = f"The local S3 could not store it: {error.strerror}. Nothing was changed."
-                return run_wsgi_app(_error(500, "InternalError", message), environ)
+                return run_wsgi_app(error_answer(500, "InternalError", message), environ)
         return answer
 
     def _store(self, name: str, key: str) -> None:
@@ -227,52 +225,3 @@ def _put_on_disk(key: FakeKey, path: Path) -> None:
         for part in key.multipart.parts.values():
             part.dispose()
         key.multipart.parts.clear()
-
-
-def _read_body(environ: dict[str, Any]) -> None:
-    if environ.get("wsgi.input_terminated"):  # chunked: werkzeug's reader ends by itself
-        body = environ["wsgi.input"].read()
-        environ["CONTENT_LENGTH"] = str(len(body))
-        environ.pop("HTTP_TRANSFER_ENCODING", None)
-    else:
-        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-    environ["wsgi.input"] = io.BytesIO(body)
-
-
-def _addressed(environ: dict[str, Any]) -> tuple[str, str]:
-    """Give bucket and key of a request in path style, the key exactly as it was sent."""
-    path = environ.get("RAW_URI") or environ.get("REQUEST_URI") or environ.get("PATH_INFO", "")
-    bucket, _, key = unquote(path.partition("?")[0]).lstrip("/").partition("/")
-    return bucket, key
-
-
-def _error(status: int, code: str, message: str) -> Response:
-    return Response(_ERROR.format(code=code, message=message), status, content_type="application/xml")
-
-
-def _unsupported(method: str, key: str, query: dict[str, list[str]]) -> Response | None:
-    """Refuse what would be answered wrongly or forgotten at a restart."""
-    if method == "PUT" and "versioning" in query:
-        return _error(501, "NotImplemented", "The local S3 keeps one version of an object: no versioning.")
-    if method in ("GET", "HEAD") and key and "partNumber" in query:
-        return _error(501, "NotImplemented", "The local S3 reads by range, not by partNumber.")
-    return None
-
-
-def _precondition(environ: dict[str, Any], query: dict[str, list[str]], etag: str | None) -> Response | None:
-    """Check the conditions that moto ignores: on CopyObject, and If-Match on CompleteMultipartUpload."""
-    copies = environ["REQUEST_METHOD"] == "PUT" and "HTTP_X_AMZ_COPY_SOURCE" in environ and "partNumber" not in query
-    completes = environ["REQUEST_METHOD"] == "POST" and "uploadId" in query
-    if not copies and not completes:
-        return None
-    wanted = environ.get("HTTP_IF_MATCH")
-    failed = ""
-    if wanted is not None:
-        if etag is None:
-            return _error(404, "NoSuchKey", "The specified key does not exist.")
-        failed = "If-Match" if wanted.strip('"') != etag else ""
-    if copies and environ.get("HTTP_IF_NONE_MATCH") == "*" and etag is not None:
-        failed = "If-None-Match"
-    if not failed:
-        return None
-    return _error(412, "PreconditionFailed", f"At least one of the pre-conditions you specified did not hold: {failed}")

@@ -7,8 +7,6 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from obstore.exceptions import BaseError
-
 from shardmill.adapters.store import Store, StoreError, StoreSettings
 
 _LOG = logging.getLogger(__name__)
@@ -47,7 +45,7 @@ class LogFolder:
             return
         try:
             Store(self.uri, self._settings).put(key, gzip.compress(path.read_bytes(), mtime=0))
-        except (BaseError, StoreError) as error:
+        except StoreError as error:
             # As on EMR: a job does not fail because its logs have no place.
             _LOG.warning("log not kept uri=%s/%s error=%s", self.uri, key, error)
             return

@@ -9,8 +9,6 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
 
-from obstore.exceptions import BaseError
-
 from shardmill.adapters.process import start_child, terminate_tree
 from shardmill.adapters.store import Store, StoreError, StoreSettings, split_uri
 from shardmill.localcloud.emr_state import Cluster, Failure, Outcome, Step
@@ -88,7 +86,7 @@ class StepRun:
             preparing, self._preparing = self._preparing, None
             try:
                 submission = preparing.result()
-            except (RefusedStepError, StoreError, BaseError, OSError) as error:
+            except (RefusedStepError, StoreError, OSError) as error:
                 self._say(f"refused: {error}")
                 (self._folder / "stderr").write_text(f"{error}\n")
                 return self._failed("The step was refused.", str(error), "stderr")

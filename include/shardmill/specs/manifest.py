@@ -1,4 +1,4 @@
-"""Manifests: the JSON that commits one revision of one shard at one stage."""
+"""Manifests, the JSON that commits one revision of one shard at one stage, and the receipts on the way there."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from shardmill.specs.value import Spec, canonical_json
+from shardmill.specs.value import Sealed, Spec, short_hash
 
 Stage = Literal["raw", "clips", "features"]
 Subset = Literal["", "train", "validation"]
@@ -61,10 +61,18 @@ class Video(Spec):
     labels: tuple[str, ...] = ()
     """Labels named by the video's .info.json (clips), or those of the record (features)."""
     subset: Subset = ""
+    part: int = Field(0, ge=0)
+    """Which of the manifest's parts holds it."""
+    offsets: tuple[int, ...] = ()
+    """Where each clip's mp4 (or the one record) begins in the part, in bytes; clips ascend by number."""
+    sizes: tuple[int, ...] = ()
+    """Bytes of each clip's mp4 (or of the one record with its TFRecord frame)."""
+    gaps: tuple[int, ...] = ()
+    """Numbers of spans below the last clip that hold no frame, and so have no clip."""
 
 
-class Manifest(Spec):
-    """One committed revision of a shard; holds no time, host or attempt."""
+class Draft(Spec):
+    """Which revision of which shard is built, of what, and how: equal values may go on with each other's parts."""
 
     stage: Stage
     dataset: str
@@ -73,13 +81,36 @@ class Manifest(Spec):
     recipe_hash: str = ""
     recipe: dict[str, Any] = Field(default_factory=dict)
     source: SourceObject
+    """Of raw shards and clips: the object at the source. Of features: the manifest of the clips."""
+
+    @property
+    def inputs(self) -> str:
+        """Short hash of all that is above; names the receipts."""
+        return short_hash(self.model_dump(mode="json"))
+
+
+class Receipt(Sealed):
+    """What a part holds, stored beside it: a retry goes on behind it."""
+
+    inputs: str
+    """Of the draft that the part was built for."""
+    part: Part
+    next_sample: int = Field(ge=0)
+    """Number of the first sample of the source that is neither in this part nor in one before it, nor refused."""
+    videos: tuple[Video, ...] = ()
+    """Those in this part."""
+    rejects: tuple[Reject, ...] = ()
+    """Those found since the part before."""
+
+
+class Manifest(Draft, Sealed):
+    """One committed revision of a shard; holds no time, host or attempt."""
+
     tools: dict[str, str] = Field(default_factory=dict)
     """Builds of the tools; noted, never a reason to do a shard again."""
     samples_in: int = Field(ge=0)
     """Samples found in the source: published videos and rejects together."""
     parts: tuple[Part, ...]
+    """All parts of the shard, those of earlier revisions too; none for a raw shard that is used where it lies."""
     videos: tuple[Video, ...] = ()
     rejects: tuple[Reject, ...] = ()
-
-    def to_json(self) -> bytes:
-        return canonical_json(self.model_dump(mode="json"))

@@ -28,6 +28,10 @@ class SplitRecipe(Spec):
     """Quality of the H.264 encoder: lower is better and larger."""
     audio_kbps: int = Field(64, ge=16, le=320)
     """Bit rate of the clips' AAC audio in kilobits a second."""
+    max_part_mb: int = Field(256, ge=1, le=4096)
+    """A part is closed behind the video with which it reaches so many megabytes."""
+    max_part_clips: int = Field(10_000, ge=1, le=1_000_000)
+    """A part is closed behind the video with which it reaches so many clips."""
 
     @property
     def hash(self) -> str:
@@ -53,6 +57,10 @@ class FeatureRecipe(Spec):
     """At most so many seconds of a video become frames of its record."""
     validation_share: float = Field(0.2, ge=0, lt=1)
     """Share of the videos kept for validation, chosen by the hash of the video's id."""
+    max_part_mb: int = Field(128, ge=1, le=4096)
+    """A part is closed with the record with which its frames reach so many megabytes."""
+    max_part_records: int = Field(100_000, ge=1, le=1_000_000)
+    """A part is closed with so many records."""
     labels: str
     """Hash of the label table and of its vocabulary."""
 

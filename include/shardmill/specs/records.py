@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from shardmill.specs.training import TrainSpec
-from shardmill.specs.value import Spec, canonical_json, short_hash
+from shardmill.specs.value import Sealed, Spec, short_hash
 
 
 class RecordPart(Spec):
@@ -17,13 +17,22 @@ class RecordPart(Spec):
     """Records in the file."""
 
 
-class RecordSet(Spec):
+class ManifestReference(Spec):
+    """A manifest of the lake, as it was."""
+
+    key: str
+    sha256: str
+
+
+class RecordSet(Sealed):
     """The records of a run, stored as ``records.json`` in its folder."""
 
     vocabulary: tuple[str, ...] = Field(min_length=1)
     """The labels; a record holds indices into it."""
     max_frames: int = Field(ge=1, le=300)
     """Frames of the longest record."""
+    manifests: tuple[ManifestReference, ...] = ()
+    """Of the features, one for each shard."""
     train: tuple[RecordPart, ...]
     validation: tuple[RecordPart, ...]
 
@@ -31,9 +40,6 @@ class RecordSet(Spec):
     def digest(self) -> str:
         """Short hash of all that is above."""
         return short_hash(self.model_dump())
-
-    def to_json(self) -> bytes:
-        return canonical_json(self.model_dump(mode="json"))
 
 
 MODEL_VERSION = 1
@@ -57,7 +63,7 @@ class EpochLoss(Spec):
     """Each worker's loss while training, where the workers report it."""
 
 
-class ModelManifest(Spec):
+class ModelManifest(Sealed):
     """A trained model, stored as ``model/model.json``; with our code it says all that is needed to rebuild it."""
 
     inputs: str
@@ -81,9 +87,6 @@ class ModelManifest(Spec):
     """Wall seconds of the training itself, without start-up."""
     examples_per_second: float
 
-    def to_json(self) -> bytes:
-        return canonical_json(self.model_dump(mode="json"))
-
 
 class LabelScore(Spec):
     """One label's part in the mean average precision."""
@@ -95,7 +98,7 @@ class LabelScore(Spec):
     training_positives: int
 
 
-class MetricsReport(Spec):
+class MetricsReport(Sealed):
     """The evaluation of a model, stored as ``metrics.json`` in the run's folder."""
 
     inputs: str
@@ -122,9 +125,6 @@ class MetricsReport(Spec):
     """GAP of the training frequencies of the labels as prediction for every video."""
     labels: tuple[LabelScore, ...]
 
-    def to_json(self) -> bytes:
-        return canonical_json(self.model_dump(mode="json"))
-
 
 class VideoPrediction(Spec):
     """What the model says of one validation video."""
@@ -135,7 +135,7 @@ class VideoPrediction(Spec):
     """The five best labels with their scores."""
 
 
-class Predictions(Spec):
+class Predictions(Sealed):
     """Predictions for validation videos, stored as ``predictions.json`` in the run's folder."""
 
     inputs: str
@@ -143,6 +143,3 @@ class Predictions(Spec):
     videos: int
     """Validation videos; when there are very many, only the first by id are listed."""
     listed: dict[str, VideoPrediction]
-
-    def to_json(self) -> bytes:
-        return canonical_json(self.model_dump(mode="json"))

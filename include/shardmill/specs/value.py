@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -72,3 +72,36 @@ def canonical_json(value: Any) -> bytes:
 def short_hash(value: Any) -> str:
     """Give the first 12 hex digits of the SHA-256 of a value's canonical JSON."""
     return hashlib.sha256(canonical_json(value)).hexdigest()[:12]
+
+
+class SealError(ValueError):
+    """A sealed text is not, byte by byte, what was written."""
+
+
+class Sealed(Spec):
+    """A value that is stored as JSON that ends in the SHA-256 of the rest, so that a changed byte is noticed."""
+
+    def to_json(self) -> bytes:
+        """Write the value: canonical JSON, its ``sha256`` last."""
+        return _seal(self.model_dump(mode="json"))
+
+    @classmethod
+    def from_json(cls, content: bytes) -> Self:
+        """Read a value. Raises SealError where any byte is not as it was written.
+
+        What was written before there were seals is taken as it is; no damage of a single byte makes a seal vanish.
+        """
+        try:
+            found = json.loads(content)
+            value = {name: value for name, value in found.items() if name != "sha256"}
+            sealed = _seal(value)
+        except (ValueError, AttributeError, RecursionError) as error:
+            raise SealError(f"expected JSON of a {cls.__name__}, found {content[:40]!r}…: {error}") from error
+        if "sha256" in found and sealed != content:
+            raise SealError(f"the sha256 of this {cls.__name__} is not that of its content: it was damaged or changed")
+        return cls.model_validate(value)
+
+
+def _seal(value: Any) -> bytes:
+    body = canonical_json(value)
+    return body[:-1] + f',"sha256":"{hashlib.sha256(body).hexdigest()}"}}'.encode()

@@ -23,6 +23,10 @@ class VideoPipelineSpec(Spec):
     """Folder of the raw shards: s3://, gs:// or file://; their names end in -NNNNNN.tar."""
     shards: ShardRange = _in("Data", "all")
     """Which shards: `all`, or e.g. `000000..000099,000205`."""
+    source_connection: str = _in("Data", "", pattern=r"^[a-zA-Z0-9_.-]{0,200}$")
+    """Airflow connection that reaches the source, of any S3-compatible endpoint; empty for that of the lake."""
+    ingest: Literal["reference", "copy"] = _in("Data", "reference")
+    """`reference` reads shards where they lie, in the version that was planned; `copy` copies them into the lake."""
     labels: OptionalUri = _in("Data", "")
     """A CSV of `video_id,label|label`; empty to take `labels` from each video's .info.json."""
     dataset: Name = _in("Data", "sample")
@@ -42,8 +46,12 @@ class VideoPipelineSpec(Spec):
     """Speed of the H.264 encoder against the size of its output."""
     crf: float = _in("Split", 22.5, ge=0, le=51)
     """Quality of the H.264 encoder: lower is better and larger."""
+    max_part_mb: int = _in("Split", 256, ge=1, le=4096)
+    """Clips are packed into parts of about so many megabytes; a retry redoes at most one of them."""
     max_reject_share: float = _in("Split", 0.2, ge=0, le=1)
     """A shard fails when more than this share of its videos cannot be used."""
+    retry_rejects: bool = _in("Split", False)
+    """Try refused videos once more where the reason may pass by itself, such as a time-out."""
 
     extractor: str = _in("Features", "frame_statistics", pattern=r"^[a-zA-Z0-9_]{1,64}$")
     """Frame extractor: `frame_statistics` needs no download; or the name of a `keras.applications` model."""
@@ -102,7 +110,12 @@ class VideoPipelineSpec(Spec):
     @property
     def split_recipe(self) -> SplitRecipe:
         return SplitRecipe(
-            clip_seconds=self.clip_seconds, width=self.width, height=self.height, preset=self.preset, crf=self.crf
+            clip_seconds=self.clip_seconds,
+            width=self.width,
+            height=self.height,
+            preset=self.preset,
+            crf=self.crf,
+            max_part_mb=self.max_part_mb,
         )
 
     def feature_recipe(self, labels: str) -> FeatureRecipe:

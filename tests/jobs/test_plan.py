@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
-from shardmill.adapters.store import ChangedObjectError, Store
+from shardmill.adapters.access import Access
+from shardmill.adapters.lake import commit
+from shardmill.adapters.roots import Roots
+from shardmill.adapters.store import Store
+from shardmill.core.labels import LabelTable
 from shardmill.core.planning import BadRequestError
-from shardmill.jobs import ingest
-from shardmill.jobs.ingest import ingest_shard
 from shardmill.jobs.plan import list_source, plan_run, run_name
-from shardmill.specs.manifest import SourceObject
+from shardmill.specs.manifest import Manifest, SourceObject
 from shardmill.specs.video_pipeline import VideoPipelineSpec
 
 
@@ -79,53 +82,38 @@ def test_two_run_ids_never_become_one_run():
     assert all(len(name) <= 63 for name in names)
 
 
-def test_a_shard_is_copied_once_and_again_only_when_its_source_changed(lake, source):
-    def ingest_now():
-        found = list_source(Store(f"file://{source}"))
-        return ingest_shard(lake, "x", 1, found[1])
-
-    first, second = ingest_now(), ingest_now()
-    (source / "x-000001.tar").write_bytes(b"other bytes")
-    third = ingest_now()
-    assert [(o.skipped, o.revision) for o in (first, second, third)] == [(False, 0), (True, 0), (False, 1)]
-    assert third.why == "the source changed"
-    assert len([item for item in lake.list("raw/x") if item.key.endswith(".tar")]) == 2
-
-
-def test_a_source_that_changed_since_the_plan_is_not_copied(lake, source):
-    planned = list_source(Store(f"file://{source}"))[1]
-    (source / "x-000001.tar").write_bytes(b"other bytes")
-    with pytest.raises(ChangedObjectError):
-        ingest_shard(lake, "x", 1, planned)
-    assert list(lake.list("raw/x")) == []
+def test_a_finished_shard_is_dropped_from_the_batches_and_stays_in_the_plan(asked, lake):
+    split = asked.split_recipe
+    labels = Path(asked.source.removeprefix("file://")) / "labels.csv"
+    labels.write_text("video_id,labels\nv,a\n")
+    asked = asked.model_copy(update={"labels": f"file://{labels}"})
+    features = asked.feature_recipe(LabelTable.from_csv(labels.read_text()).digest)
+    found = list_source(Store(asked.source))[1]
+    made = {"dataset": "x", "shard": 1, "revision": 0, "samples_in": 0, "parts": ()}
+    commit(lake, Manifest(stage="raw", source=found, **made))
+    clips = commit(lake, Manifest(stage="clips", recipe_hash=split.hash, source=found, **made))
+    of_clips = SourceObject(uri=lake.uri_of(clips.key), size=1, version=clips.sha256)
+    commit(lake, Manifest(stage="features", recipe_hash=features.hash, source=of_clips, **made))
+    planned = plan_run(asked, "r")
+    assert [list(batch) for batch in planned.batches] == [[0, 2]]
+    assert planned.plan.numbers == (0, 1, 2)
+    assert planned.plan.shards[0].todo == {"raw": "new", "clips": "new", "features": "its clips are to be made first"}
+    assert "3 shards" in planned.summary and "2 to do" in planned.summary
 
 
-class Bucket:
-    """A bucket whose object is read as these bytes, one after the other."""
-
-    contents: tuple[bytes, ...] = ()
-
-    def __init__(self, uri, settings=None):
-        self.uri = uri
-
-    def stream(self, key, version):
-        first, *rest = Bucket.contents
-        Bucket.contents = tuple(rest) or (first,)
-        yield first
+def test_without_a_label_table_records_are_never_known_to_be_done_before_the_run(asked):
+    assert all("features" in shard.todo for shard in plan_run(asked, "r").plan.shards)
 
 
-ENCRYPTED = SourceObject(uri="s3://bucket/x-000001.tar", size=4, version='"0123456789abcdef0123456789abcdef"')
+@pytest.mark.parametrize("field", ["source", "labels", "projection"])
+def test_a_place_below_no_root_is_refused_by_its_field(asked, field):
+    outside = asked.model_copy(update={field: "file:///etc"})
+    roots = Roots(sources=(asked.source,), lakes=("file:///",))
+    with pytest.raises(BadRequestError, match=rf"^{field}: file:///etc lies below none .*SHARDMILL_SOURCE_ROOTS"):
+        plan_run(outside, "r", Access(roots=roots))
 
 
-def test_an_etag_that_only_looks_like_an_md5_does_not_stop_a_copy(lake, monkeypatch):
-    monkeypatch.setattr(ingest, "Store", Bucket)
-    monkeypatch.setattr(Bucket, "contents", (b"same",))
-    assert not ingest_shard(lake, "x", 1, ENCRYPTED).skipped
-
-
-def test_two_reads_that_differ_are_not_copied(lake, monkeypatch):
-    monkeypatch.setattr(ingest, "Store", Bucket)
-    monkeypatch.setattr(Bucket, "contents", (b"same", b"else"))
-    with pytest.raises(ChangedObjectError, match="two reads differ"):
-        ingest_shard(lake, "x", 1, ENCRYPTED)
-    assert list(lake.list("raw/x")) == []
+def test_a_lake_below_no_root_is_refused_before_it_is_made(asked, tmp_path):
+    with pytest.raises(BadRequestError, match=r"^lake: .*\(none is set\).*SHARDMILL_LAKE_ROOTS"):
+        plan_run(asked, "r", Access(roots=Roots(sources=("file:///",))))
+    assert not (tmp_path / "lake").exists()

@@ -1,0 +1,24 @@
+"""How a run reaches its lake and its source, and where it may."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from shardmill.adapters.roots import Roots
+from shardmill.adapters.store import StoreSettings
+
+
+@dataclass(frozen=True)
+class Access:
+    """What an entry point (a task, the command line) gives a job."""
+
+    lake: StoreSettings | None = None
+    """None for what the environment says."""
+    source: StoreSettings | None = None
+    """None for that of the lake."""
+    roots: Roots = field(default_factory=Roots.from_environment)
+
+    @property
+    def source_settings(self) -> StoreSettings | None:
+        """How the source is reached."""
+        return self.source or self.lake

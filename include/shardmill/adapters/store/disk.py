@@ -1,0 +1,90 @@
+"""What a folder on disk is asked beyond what obstore does there."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+SCRATCH = "_scratch"
+"""Folder of unfinished files, below the root of a lake on disk."""
+PREFIX = "shardmill-"
+_LOCK = "_swap.lock"
+_HELD = ".held"
+
+
+def file_of(folder: Path, key: str) -> Path:
+    """Give the file of a key. Raises ValueError where the key leads out of the folder; obstore looks only itself."""
+    if any(part in ("", ".", "..") for part in key.split("/")):
+        raise ValueError(f"expected a key below {folder}, found {key!r}")
+    return folder / key
+
+
+def link_new(path: Path, target: Path) -> bool | None:
+    """Give a finished file its name, unless that is taken; nothing is copied.
+
+    Returns:
+        Whether the name was free; None where the file lies on another file system.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(path, target)
+    except FileExistsError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def swap(folder: Path, key: str, content: bytes, matches: Callable[[], bool]) -> bool:
+    """Replace a file if ``matches`` says so, with no other swap in between. Returns whether it was replaced."""
+    scratch = folder / SCRATCH
+    scratch.mkdir(parents=True, exist_ok=True)
+    with (scratch / _LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not matches():
+            return False
+        with tempfile.NamedTemporaryFile(dir=scratch, delete=False) as file:
+            file.write(content)
+        target = file_of(folder, key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Path(file.name).chmod(0o644)
+        Path(file.name).replace(target)
+        return True
+
+
+@contextmanager
+def scratch_folder(root: Path | None, place: Path | None, prefix: str) -> Iterator[Path]:
+    """Lend a folder for unfinished files; what processes that were killed left beside it is removed.
+
+    Args:
+        root: of the lake, where that is a folder on disk: files can then be linked into it.
+        place: where else; None for the system's.
+    """
+    parent = place or (root / SCRATCH if root is not None else Path(tempfile.gettempdir()))
+    parent.mkdir(parents=True, exist_ok=True)
+    _sweep(parent)
+    unlocked = Path(tempfile.mkdtemp(prefix=f".{PREFIX}{prefix}", dir=parent))
+    folder = parent / unlocked.name.removeprefix(".")
+    try:
+        with (unlocked / _HELD).open("w") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)  # the kernel gives it back, however this process ends
+            unlocked.rename(folder)  # only now do others see it
+            yield folder
+    finally:
+        shutil.rmtree(unlocked, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep(parent: Path) -> None:
+    for folder in parent.glob(f"{PREFIX}*"):
+        try:
+            with (folder / _HELD).open() as held:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+        except OSError:  # in use; or of somebody else, or not locked yet, or gone
+            continue
