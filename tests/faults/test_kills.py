@@ -1,6 +1,9 @@
-"""A kill late in a shard costs at most the part that was being made, counted by the proxy."""
+"""Kills at any time, sleepers that come back, full disks; and what a kill late in a shard costs."""
 
 from __future__ import annotations
+
+import random
+from dataclasses import replace
 
 import pytest
 from faults.writers import Asked
@@ -38,3 +41,49 @@ def test_a_kill_near_the_end_of_any_stage_redoes_at_most_one_part(long_lab, stag
     puts = [entry.key for entry in entries if folder in entry.key and experiment.name in entry.key]
     assert len(puts) - len(set(puts)) <= 1
     assert len(set(puts)) == parts
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_kill_at_any_time_leaves_what_an_undisturbed_run_leaves(lab, golden, seed):
+    experiment = lab.experiment()
+    generator = random.Random(seed)
+    for number in range(3):
+        experiment.run(Asked(f"killed {number}", kill_after=generator.uniform(0.02, 0.5)))
+    experiment.until_done(Asked("last"))
+    assert any(end.error == "killed" for end in experiment.ended)
+    assert not experiment.violations(golden)
+
+
+@pytest.mark.parametrize(
+    ("point", "noise"),
+    [
+        ("part_put:4", False),
+        ("receipt_put:2", False),
+        ("manifest_built:1", False),
+        ("manifest_built:2", True),
+        ("part_built:8", True),
+        ("manifest_built:3", True),
+    ],
+)
+def test_a_writer_that_slept_while_another_finished_does_no_harm_when_it_wakes(lab, golden, point, noise):
+    experiment = lab.experiment()
+    experiment.run(Asked("sleeper", pause_at=point, noise=noise), Asked("awake", noise=noise))
+    assert [end.error for end in experiment.ended] == ["", ""]
+    stages = {stage: parts for stage, parts in golden.parts.items() if not noise or stage != "features"}
+    assert not experiment.violations(replace(golden, parts=stages))
+    assert len(experiment.manifests()) == 3
+
+
+@pytest.mark.parametrize("stage", ["ingest", "split"])
+def test_a_full_disk_commits_nothing_and_the_next_try_succeeds(lab, golden, stage):
+    experiment = lab.experiment()
+    stages = ("ingest", "split", "features")
+    experiment.run(*[Asked("before", stages=stages[: stages.index(stage)])] if stage != "ingest" else [])
+    before = set(experiment.manifests())
+    [full] = experiment.run(Asked("full", stages=(stage,), scratch_bytes=20_480))
+    if full.error.startswith("PermissionError"):
+        pytest.skip(full.error)
+    assert "No space left on device" in full.error or "Errno 28" in full.error, full.error
+    assert set(experiment.manifests()) == before
+    experiment.until_done(Asked("roomy"))
+    assert not experiment.violations(golden)

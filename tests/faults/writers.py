@@ -24,6 +24,12 @@ class Asked:
     """E.g. ``part_put:2``; empty for nowhere."""
     sabotage: str = ""
     noise: bool = False
+    kill_after: float = 0.0
+    """Seconds after which it is killed, wherever it is; 0 for never."""
+    pause_at: str = ""
+    """A point, as of ``crash_at``, at which it sleeps for so long that others are done meanwhile."""
+    scratch_bytes: int = 0
+    """Size of the file system that its scratch folder lies in; 0 for a large one."""
     ingest: str = "copy"
     piece_bytes: int = 40_000
 
@@ -80,6 +86,9 @@ class Writers:
                     "sabotage": each.sabotage,
                     "noise": each.noise,
                     "ingest": each.ingest,
+                    "kill_after": each.kill_after,
+                    "pause_at": each.pause_at,
+                    "scratch_bytes": each.scratch_bytes,
                     "piece_bytes": each.piece_bytes,
                     "answer": str(self._folder / f"answer-{self._count:05d}.json"),
                 }

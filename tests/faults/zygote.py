@@ -6,11 +6,14 @@ leave out (see ``SABOTAGES``), at which point to crash. Answers one JSON line wh
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
+import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -124,6 +127,32 @@ def add_noise() -> None:
     describing._finish = noisy
 
 
+PAUSE_SECONDS = 2.5
+_CLONE_NEWNS, _CLONE_NEWUSER = 0x20000, 0x10000000
+
+
+def pause_at(place: str) -> None:
+    """Sleep at a point, as a process does whose machine is suspended, and go on as if nothing had been."""
+    pass_point = commits.pass_point
+
+    def sleepy(name: str) -> None:
+        pass_point(name)
+        if f"{name}:{crash_points._passed[name]}" == place:
+            time.sleep(PAUSE_SECONDS)
+
+    commits.pass_point = sleepy
+
+
+def mount_scratch(folder: str, size: int) -> None:
+    """Put a small tmpfs over the scratch folder, seen by this process and its children alone."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(_CLONE_NEWNS | (0 if os.geteuid() == 0 else _CLONE_NEWUSER)):
+        raise PermissionError(ctypes.get_errno(), "no mount namespace to be had here")
+    libc.mount(b"none", b"/", None, 0x4000 | 0x40000, None)  # MS_REC | MS_PRIVATE: what we mount stays here
+    if libc.mount(b"tmpfs", folder.encode(), b"tmpfs", 0, f"size={size}".encode()):
+        raise PermissionError(ctypes.get_errno(), "no tmpfs to be had here")
+
+
 def write(asked: dict[str, Any]) -> dict[str, Any]:
     """Take one shard through the stages that are asked for."""
     settings = StoreSettings(**asked["settings"])
@@ -166,6 +195,13 @@ def _child(asked: dict[str, Any], answer: Path) -> None:
     try:
         os.environ.update(asked.get("environment", {}))
         tempfile.tempdir = asked["scratch"]
+        if size := asked.get("scratch_bytes"):
+            mount_scratch(asked["scratch"], size)
+        if seconds := asked.get("kill_after"):
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process at once, whatever it is doing
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+        if place := asked.get("pause_at"):
+            pause_at(place)
         if protection := asked.get("sabotage"):
             SABOTAGES[protection]()
         if asked.get("noise"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -44,19 +45,26 @@ def open_uploads(store: Store, before: float) -> Iterator[OpenUpload]:
 
 def _on_disk(folder: Path, before: float) -> Iterator[OpenUpload]:
     scratch = folder / SCRATCH
-    left = [path for path in sorted(scratch.glob("*")) if not _LOCKS.fullmatch(path.name)]
-    staged = (path for path in folder.rglob("*#*") if _STAGED.fullmatch(path.name) and scratch not in path.parents)
+    left = (path for path in sorted(scratch.glob("*")) if not _LOCKS.fullmatch(path.name))
+    staged = (path for path in _walk(folder) if _STAGED.fullmatch(path.name) and scratch not in path.parents)
     for path in (*left, *staged):
         found = _measure(path)
         if found is not None and found[1] < before:
             yield OpenUpload(path.as_uri(), *found, abort=_Removal(path))
 
 
+def _walk(folder: Path) -> Iterator[Path]:
+    """Yield all files and folders below a folder; what goes meanwhile is passed over, as ``rglob`` does not."""
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            yield Path(parent, name)
+
+
 def _measure(path: Path) -> tuple[int, float] | None:
     """Give bytes and the time of the last change of a file, or of all in a folder; None where it has gone."""
     try:
         # What is inside counts too: a folder's own time stands still while a file in it grows.
-        stats = [item.lstat() for item in (path, *(path.rglob("*") if path.is_dir() else ()))]
+        stats = [item.lstat() for item in (path, *_walk(path))]
     except FileNotFoundError:
         return None
     return sum(stat.st_size for stat in stats), max(stat.st_mtime for stat in stats)
