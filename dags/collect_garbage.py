@@ -4,9 +4,9 @@
 retention, and for uploads that nobody finished, and says what would go and why. It deletes only where *delete* is set;
 look at a run without it first.
 
-**What it never touches:** a shard without a manifest, a revision above a shard's highest (its writer may be at work),
-a shard with a gap or a damaged manifest (run `shardmill verify`), and a recipe that a run refers to. Runs themselves
-stay: their folders are small and say where a model came from.
+**What it never touches:** a recipe that a run refers to, and in recipes that stay a shard without a manifest, a
+revision above a shard's highest (its writer may be at work), and a shard with a gap or a damaged manifest (run
+`shardmill verify`). Runs themselves stay: their folders are small and say where a model came from.
 
 **While it runs** pipelines may run too. Name no recipe that you are about to use again.
 """

@@ -45,8 +45,9 @@ def video_pipeline() -> None:
     spec_uri = planned["spec_uri"]
     # Without an edge to the plan: what stands directly behind a setup may not go on where others were skipped.
     later: Any = "{{ ti.xcom_pull(task_ids='plan', key='spec_uri') }}"
-    # All map over the plan, from which finished shards were dropped: with nothing to do they are skipped, and what
-    # follows looks at all of the run's shards. What maps over a mapped task is removed when a whole run is cleared.
+    # All map over the plan, from which shards were dropped that are done at every stage (which is known beforehand
+    # with a label table only): with none left they are skipped, and what follows looks at all of the run's shards.
+    # What maps over a mapped task is removed when a whole run is cleared.
     ingested: Any = tasks.ingest.partial(spec_uri=spec_uri).expand(batch=planned)
     clips: Any = tasks.split.partial(spec_uri=spec_uri).expand(batch=planned)
     labelled = tasks.label(later)

@@ -110,13 +110,14 @@ def manifests_of(found: Mapping[int, SourceObject], lake: str, revision: int = 0
     """Make the manifests of shards that are done at every stage."""
     contents: dict[str, bytes] = {}
     for shard, source in found.items():
+        made_from = source
         for stage in STAGES:
-            made = _manifest(stage, shard, source, revision)
+            made = _manifest(stage, shard, made_from, revision)
             key = layout.manifest_key(StageOutput(made.stage, made.dataset, made.recipe_hash).folder, shard, revision)
             contents[key] = made.to_json()
             if stage == "clips":
                 sha256 = hashlib.sha256(contents[key]).hexdigest()
-                source = SourceObject(uri=f"{lake}/{key}", size=len(contents[key]), version=sha256)
+                made_from = SourceObject(uri=f"{lake}/{key}", size=len(contents[key]), version=sha256)
     return contents
 
 

@@ -40,7 +40,7 @@ def _rebuild_arguments(parser: Parser) -> None:
 
 def _rebuild(asked: argparse.Namespace) -> int:
     from shardmill.adapters.store import Store
-    from shardmill.jobs.survey import rebuild
+    from shardmill.jobs.derived import rebuild
 
     for line in rebuild(Store(asked.lake), asked.dataset):
         print(line, flush=True)

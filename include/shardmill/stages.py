@@ -8,7 +8,7 @@ from typing import Protocol
 
 from shardmill.adapters.access import Access
 from shardmill.adapters.run_folder import load, load_run
-from shardmill.adapters.store import Store
+from shardmill.adapters.store import Store, StoreSettings
 from shardmill.specs.run import RunLabels, RunPlan, RunSpec
 
 Say = Callable[[str], None]
@@ -32,6 +32,10 @@ class OpenRun:
     lake: Store
     run: RunSpec
     access: Access
+
+    def settings_of(self, uri: str) -> StoreSettings | None:
+        """Tell how something is reached that the run reads beside its shards."""
+        return self.access.settings_of(uri, self.run.asked.source)
 
     @property
     def plan(self) -> RunPlan:
@@ -59,9 +63,11 @@ def ingest(opened: OpenRun, shards: Sequence[int], say: Say) -> str:
 
     sources = {planned.shard: planned.source for planned in opened.plan.shards}
     asked, copying = opened.run.asked, Copying(opened.access.source_settings)
-    outcomes = [
-        ingest_shard(opened.lake, asked.dataset, (shard, sources[shard]), asked.ingest, copying) for shard in shards
-    ]
+    outcomes = _each(
+        shards,
+        lambda shard: ingest_shard(opened.lake, asked.dataset, (shard, sources[shard]), asked.ingest, copying),
+        say,
+    )
     return _tell("copied" if asked.ingest == "copy" else "took in", outcomes, say)
 
 
@@ -72,10 +78,11 @@ def split(opened: OpenRun, shards: Sequence[int], say: Say) -> str:
     asked = opened.run.asked
     retries = {planned.shard: planned.retry_of for planned in opened.plan.shards}
     how = Splitting(max_reject_share=asked.max_reject_share, settings=opened.access.source_settings, progress=say)
-    outcomes = [
-        split_shard(opened.lake, asked.dataset, shard, asked.split_recipe, replace(how, retry_of=retries[shard]))
-        for shard in shards
-    ]
+
+    def cut(shard: int) -> ShardOutcome:
+        return split_shard(opened.lake, asked.dataset, shard, asked.split_recipe, replace(how, retry_of=retries[shard]))
+
+    outcomes = _each(shards, cut, say)
     return _tell("split", outcomes, say)
 
 
@@ -83,7 +90,7 @@ def label(opened: OpenRun, shards: Sequence[int], say: Say) -> str:
     """Settle the run's labels and their vocabulary; stop where no video has one."""
     from shardmill.jobs.label import label_run
 
-    labels = label_run(opened.lake, opened.run, shards, opened.access.source_settings)
+    labels = label_run(opened.lake, opened.run, shards, opened.settings_of(opened.run.asked.labels))
     some = ", ".join(labels.vocabulary[:20]) + (", …" if len(labels.vocabulary) > 20 else "")
     return _say(f"{labels.labelled} of {labels.videos} videos have labels: {some}", say)
 
@@ -101,7 +108,9 @@ def features(opened: OpenRun, shards: Sequence[int], say: Say) -> str:
             say(f"{done} of {total} videos")
 
     how = Featurizing(max_reject_share=asked.max_reject_share, progress=count, settings=opened.access.source_settings)
-    outcomes = [featurize_shard(opened.lake, (asked.dataset, shard), recipe, table, how) for shard in shards]
+    outcomes = _each(
+        shards, lambda shard: featurize_shard(opened.lake, (asked.dataset, shard), recipe, table, how), say
+    )
     return _tell("made records of", outcomes, say)
 
 
@@ -133,6 +142,22 @@ def hopeless_errors() -> tuple[type[Exception], ...]:
     from shardmill.jobs.split import EmptyShardError
 
     return BadRequestError, ChangedObjectError, DamagedTarError, EmptyShardError, ExtractorError, TooManyRejectsError
+
+
+def _each(shards: Sequence[int], work: Callable[[int], ShardOutcome], say: Say) -> list[ShardOutcome]:
+    """Work on every shard, whatever becomes of the others; raise then what another try may mend before what not."""
+    outcomes: list[ShardOutcome] = []
+    errors: list[Exception] = []
+    for shard in shards:
+        try:
+            outcomes.append(work(shard))
+        except Exception as error:  # noqa: BLE001  (raised below, behind the other shards)
+            say(f"shard {shard:06d} failed: {type(error).__name__}: {error}")
+            errors.append(error)
+    if errors:
+        hopeless = hopeless_errors()
+        raise next((error for error in errors if not isinstance(error, hopeless)), errors[0])
+    return outcomes
 
 
 def _say(line: str, say: Say) -> str:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from shardmill.core.planning import BadRequestError
 
 if TYPE_CHECKING:
     from shardmill.adapters.access import Access
@@ -28,9 +32,20 @@ def store_settings(connection: str = AWS_CONNECTION) -> StoreSettings:
     if connection != AWS_CONNECTION:
         found = BaseHook.get_connection(connection)
         if found.conn_type == "google_cloud_platform":
-            account = found.extra_dejson.get("keyfile_dict") or ""
-            return StoreSettings(google_service_account=account if isinstance(account, str) else json.dumps(account))
+            return StoreSettings(google_service_account=_google_account(connection, found.extra_dejson))
+        if found.conn_type != "aws":
+            raise BadRequestError(
+                f"source_connection: {connection} is of type {found.conn_type}: expected aws or Google"
+            )
     return _s3_settings(connection)
+
+
+def _google_account(connection: str, extra: Mapping[str, Any]) -> str:
+    """Give the JSON of a service account, from the connection itself or from the file that it names."""
+    account = extra.get("keyfile_dict") or (Path(extra["key_path"]).read_text() if extra.get("key_path") else "")
+    if not account:
+        raise BadRequestError(f"source_connection: {connection} holds no key: expected a keyfile JSON or its path")
+    return account if isinstance(account, str) else json.dumps(account)
 
 
 def _s3_settings(connection: str) -> StoreSettings:

@@ -104,8 +104,15 @@ def test_a_recipe_that_is_written_to_stays():
 
 
 def test_a_recipe_without_a_manifest_is_not_among_those_that_are_counted():
-    gone, _ = past_retention([Recipe(A, 0, 10), Recipe(B, 20, 20)], Retention(1, frozenset(), 100), {})
+    gone, staying = past_retention([Recipe(A, 0, 110), Recipe(B, 20, 20)], Retention(1, frozenset(), 100), {})
     assert gone == {}
+    assert "written to lately" in staying[A]
+
+
+def test_what_a_collection_left_that_was_broken_off_goes_with_the_next():
+    gone, _ = past_retention([Recipe(A, 0, 10), Recipe(B, 20, 20)], Retention(1, frozenset(), 100), {})
+    assert gone == {A: "without any manifest"}
+    assert past_retention([Recipe(A, 0, 10)], Retention(0, frozenset(), 100), {})[0] == {}
 
 
 def test_manifests_go_before_what_they_list_and_the_highest_of_them_last():

@@ -149,14 +149,9 @@ def test_rejects_are_worth_another_try_only_of_clips_that_are_done():
     assert states({3: DONE}, {3: DONE}, {3: DONE}).retry_of(3) is None
 
 
-def test_the_digest_of_the_clips_changes_with_any_of_them_and_is_empty_while_one_is_missing():
-    def digest(*clips: ShardState) -> str:
-        return states({}, dict(enumerate(clips)), {}).clips_digest
-
-    other = ShardState("done", "present", row(manifest_sha256="other"))
-    assert digest(DONE, DONE) == digest(DONE, DONE) != ""
-    assert len({digest(DONE), digest(DONE, DONE), digest(DONE, other), digest(other, DONE)}) == 4
-    assert digest(DONE, ShardState("new", "new")) == ""
+def test_a_source_version_is_tried_three_times_at_most():
+    tried = [judge_clips(row(retryable_rejects=1, tries=tries), SOURCE, elsewhere=False) for tries in (1, 2, 3)]
+    assert [states({3: DONE}, {3: one}, {3: DONE}).retry_of(3) is None for one in tried] == [False, False, True]
 
 
 def test_the_states_are_said_in_a_line_for_each_stage():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import socket
 import struct
 import threading
@@ -42,9 +43,15 @@ class _Answer:
         return replace(self, headers=(*kept, (name, value)))
 
 
+_flips = itertools.count(1)
+
+
 def _flipped(content: bytes) -> bytes:
-    middle = len(content) // 2
-    return content[:middle] + bytes([content[middle] ^ 0xFF]) + content[middle + 1 :]
+    """Flip a byte, each time elsewhere: damage on the way does not strike two reads at one place."""
+    if not content:
+        return content
+    place = (len(content) // 2 + 7919 * next(_flips)) % len(content)
+    return content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :]
 
 
 def _half(answer: _Answer) -> _Answer:

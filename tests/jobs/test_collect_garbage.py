@@ -220,18 +220,21 @@ def begin_run(lake: Store, name: str, **asked) -> RunSpec:
     return run
 
 
-def choose(lake: Store, name: str, features: str) -> None:
+def choose(lake: Store, name: str, features: str, *, by: str = "manifests") -> None:
     key = layout.manifest_key(features, 0, 0)
-    part = RecordPart(uri="u", sha256="s", records=1)
-    reference = ManifestReference(key=key, sha256=commits.read_revision(lake, key).sha256)
-    records = RecordSet(vocabulary=("a",), max_frames=1, manifests=(reference,), train=(part,), validation=(part,))
+    revision = commits.read_revision(lake, key)
+    uri = lake.uri_of(revision.manifest.parts[0].name) if by == "parts" else "u"
+    part = RecordPart(uri=uri, sha256="s", records=1)
+    references = (ManifestReference(key=key, sha256=revision.sha256),) if by == "manifests" else ()
+    records = RecordSet(vocabulary=("a",), max_frames=1, manifests=references, train=(part,), validation=(part,))
     lake.put(f"runs/{name}/records.json", records.to_json())
 
 
-def test_a_recipe_that_a_run_s_records_refer_to_stays_with_its_clips(lake):
+@pytest.mark.parametrize("by", ["manifests", "parts"])
+def test_a_recipe_that_a_run_s_records_refer_to_stays_with_its_clips(lake, by):
     clips, features, *_ = recipes_of(lake)
     begin_run(lake, "run-1")
-    choose(lake, "run-1", features)
+    choose(lake, "run-1", features, by=by)
     age(lake, 400 * 24 * 3600.0, "runs")
     done, _ = collect(lake, keep_recipes=1, delete=True)
     assert keys(lake, clips)

@@ -318,7 +318,9 @@ def test_what_broke_off_goes_on_behind_the_last_part_of_each_subset(lake, tmp_pa
     receipts = [Receipt.from_json(content) for key, content in left.items() if is_receipt(key)]
     done = {subset: max(found, default=0) for subset, found in _done_by_subset(receipts).items()}
     missing = [video for index, video in enumerate(clips.videos) if index >= done[subset_of(video.key, 0.5)]]
-    assert again.read == [clips.parts[video.part].name for video in missing]
+    assert [key for key in again.read if key.startswith("clips/")] == [
+        clips.parts[video.part].name for video in missing
+    ]
     resumed = bytes_in(lake)
     lake.delete(list(resumed))
     featurize(lake, RESUMED, MANY)  # undisturbed

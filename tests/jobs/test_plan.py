@@ -8,10 +8,10 @@ import pytest
 from shardmill.adapters.access import Access
 from shardmill.adapters.lake import commit
 from shardmill.adapters.roots import Roots
-from shardmill.adapters.store import Store
+from shardmill.adapters.store import DamagedObjectError, Store
 from shardmill.core.labels import LabelTable
 from shardmill.core.planning import BadRequestError
-from shardmill.jobs.plan import list_source, plan_run, run_name
+from shardmill.jobs.plan import list_source, look, plan_run, run_name
 from shardmill.specs.manifest import Manifest, SourceObject
 from shardmill.specs.video_pipeline import VideoPipelineSpec
 
@@ -117,3 +117,46 @@ def test_a_lake_below_no_root_is_refused_before_it_is_made(asked, tmp_path):
     with pytest.raises(BadRequestError, match=r"^lake: .*\(none is set\).*SHARDMILL_LAKE_ROOTS"):
         plan_run(asked, "r", Access(roots=Roots(sources=("file:///",))))
     assert not (tmp_path / "lake").exists()
+
+
+def test_a_link_that_leads_out_of_the_source_is_refused(asked, source, tmp_path):
+    (tmp_path / "secret.tar").write_bytes(b"secret")
+    (source / "x-000009.tar").symlink_to(tmp_path / "secret.tar")
+    with pytest.raises(BadRequestError, match=r"x-000009\.tar is a link that leads out"):
+        plan_run(asked, "r")
+
+
+def test_a_look_writes_nothing_and_says_what_a_run_would_do(asked, lake):
+    commit(
+        lake,
+        Manifest(
+            stage="raw",
+            dataset="x",
+            shard=1,
+            revision=0,
+            samples_in=1,
+            parts=(),
+            source=list_source(Store(asked.source))[1],
+        ),
+    )
+    before = [item.key for item in lake.list()]
+    assert next(iter(look(asked, Access()).lines())) == "raw: 2 new (000000 000002), 1 done"
+    assert [item.key for item in lake.list()] == before
+
+
+def test_a_look_at_a_lake_that_is_not_there_makes_none(asked, tmp_path):
+    with pytest.raises(BadRequestError, match=r"^lake: .*is not there"):
+        look(asked, Access())
+    assert not (tmp_path / "lake").exists()
+
+
+def test_a_damaged_manifest_stops_only_a_plan_of_its_own_shard(asked, lake):
+    for shard in (0, 1):
+        made = {"dataset": "x", "shard": shard, "revision": 0, "samples_in": 1, "parts": ()}
+        commit(lake, Manifest(stage="raw", source=list_source(Store(asked.source))[shard], **made))
+    key = "raw/x/_manifests/000001/r000.json"
+    lake.put(key, lake.get(key).replace(b'"samples_in":1', b'"samples_in":7'))
+    planned = plan_run(asked.model_copy(update={"shards": "000000,000002"}), "r")
+    assert any(line.startswith("not asked for, but damaged: ") and key in line for line in planned.lines)
+    with pytest.raises(DamagedObjectError, match=r"reliability\.md says how to mend it"):
+        plan_run(asked, "r2")

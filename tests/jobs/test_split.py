@@ -11,7 +11,7 @@ import pytest
 from shardmill.adapters.lake import commit, file_sha256, latest_revision, put_part
 from shardmill.adapters.store import ChangedObjectError, DamagedObjectError, MissingObjectError, Store
 from shardmill.adapters.tar import read_clips
-from shardmill.core.rejects import TooManyRejectsError
+from shardmill.core.rejects import RejectsMayPassError, TooManyRejectsError
 from shardmill.core.tar_header import DamagedTarError
 from shardmill.jobs.split import EmptyShardError, Outcome, Splitting, split_shard
 from shardmill.jobs.split import shard as split_module
@@ -542,3 +542,14 @@ def test_a_video_that_takes_longer_than_its_time_may_pass_another_time(lake, tmp
         split(lake, max_reject_share=0.5)
     assert [(reject.key, reject.reason) for reject in clips_of(lake).rejects] == [("b", "time_out")]
     assert split(lake, retry_of=0).rejects == 0
+
+
+def test_too_many_rejects_that_may_pass_are_not_in_the_way_of_another_try(lake, tmp_path, short, slow):
+    ingest(lake, tmp_path, make_tar([(f"{key}.mp4", short) for key in "abcde"]))
+    slow.update("bcd")
+    with pytest.raises(RejectsMayPassError, match="3 of 5 samples"):
+        split(lake, max_reject_share=0.2)
+    assert latest_revision(lake, "clips", "yt", RECIPE.hash, 3) is None
+    slow.clear()
+    outcome = split(lake, max_reject_share=0.2)
+    assert (outcome.videos, outcome.rejects, outcome.revision) == (5, 0, 0)

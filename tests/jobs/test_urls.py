@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import urllib.request
 from collections.abc import Iterator
 
@@ -197,3 +198,10 @@ def test_a_catalogue_in_a_bucket_is_read_by_its_end_and_brought_here_whole_only_
     split_by_hand(bucket, tmp_path, 2, {"fox": (0,)})
     found = refresh_catalogue(bucket, CLIPS)
     assert (found.rows, found.manifests_read, found.written, streamed) == (8, 1, True, [CLIPS.table_key("catalogue")])
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="webdataset reads URLs by curl, and there is none")
+def test_plain_webdataset_reads_signed_urls_of_a_bucket(bucket, tmp_path):
+    fill(bucket, tmp_path)
+    signed = list(list_urls(bucket, "x", SPLIT.hash, hours=1))
+    assert [sample["__key__"] for sample in webdataset.WebDataset(signed, shardshuffle=False)] == KEYS

@@ -22,3 +22,12 @@ class Access:
     def source_settings(self) -> StoreSettings | None:
         """How the source is reached."""
         return self.source or self.lake
+
+    def settings_of(self, uri: str, source: str) -> StoreSettings | None:
+        """Tell how labels or weights are reached: as the source where they lie in its bucket, else as the lake."""
+        return self.source_settings if _bucket(uri) == _bucket(source) else self.lake
+
+
+def _bucket(uri: str) -> tuple[str, str]:
+    scheme, _, rest = uri.partition("://")
+    return scheme, "" if scheme == "file" else rest.partition("/")[0]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from shardmill.adapters.crash_points import pass_point
-from shardmill.adapters.store import DamagedObjectError, MissingObjectError, Store, read_sealed
+from shardmill.adapters.store import DamagedObjectError, MissingObjectError, Store, read_sealed, read_sealed_bytes
 from shardmill.core import layout
 from shardmill.specs.manifest import Draft, Manifest, Part, Receipt, Reject, Stage, Subset, Video
 from shardmill.specs.value import Sealed
@@ -40,8 +40,8 @@ class Revision:
 
 def read_revision(store: Store, key: str) -> Revision:
     """Read the manifest with this key."""
-    manifest = read_sealed(store, key, Manifest)
-    return Revision(manifest, hashlib.sha256(manifest.to_json()).hexdigest())
+    manifest, content = read_sealed_bytes(store, key, Manifest)
+    return Revision(manifest, hashlib.sha256(content).hexdigest())
 
 
 def latest_revision(store: Store, stage: Stage, dataset: str, recipe_hash: str, shard: int) -> Revision | None:
@@ -97,8 +97,8 @@ class ShardWriter:
         self.store = store
         self.draft = draft
         self._stem, self._suffix = stem, suffix
-        stage = layout.stage_folder(draft.stage, draft.dataset, draft.recipe_hash)
-        self._folder = layout.part_folder(stage, draft.shard, draft.revision)
+        self._stage = layout.stage_folder(draft.stage, draft.dataset, draft.recipe_hash)
+        self._folder = layout.part_folder(self._stage, draft.shard, draft.revision)
         self._receipts: dict[Subset, list[Receipt]] = {}
 
     def resume(self, subset: Subset = "") -> Sequence[Receipt]:
@@ -119,13 +119,19 @@ class ShardWriter:
         key = layout.receipt_key(self._folder, number, self.draft.inputs, subset)
         try:
             receipt = read_sealed(self.store, key, Receipt)
+            part = self.store.head(receipt.part.name)
         except MissingObjectError:
             return None
-        part = self.store.head(receipt.part.name)
-        if part is None or part.size != receipt.part.size:
-            # Only who deletes by hand, or collects a revision that this writer can no longer win, makes it so.
-            raise LostRaceError(f"{self.store.uri_of(receipt.part.name)} is gone, its receipt is there: plan again")
-        return receipt
+        except DamagedObjectError:
+            part = None
+        if part is not None and part.size == receipt.part.size:
+            return receipt
+        manifest = layout.manifest_key(self._stage, self.draft.shard, self.draft.revision)
+        if self.store.head(manifest) is not None:
+            raise LostRaceError(f"{self.store.uri_of(manifest)} was committed meanwhile: plan again")
+        # A power failure or somebody's hand: nothing lists the part, so it is made anew.
+        self.store.delete([key])
+        return None
 
     def publish(self, new: NewPart) -> Part:
         """Put a part and its receipt behind the others of its chain.
@@ -174,14 +180,19 @@ def put_part(store: Store, part: Part, path: Path) -> None:
     """Put a file under its content-addressed name, create-only.
 
     Raises:
-        DamagedObjectError: what lies under that name is not of the part's size.
+        DamagedObjectError: what lies under that name has other bytes.
     """
     if store.put_new(part.name, path):
         return
-    found = store.head(part.name)
-    if found is None or found.size != part.size:
+    digest = hashlib.sha256()
+    try:
+        for chunk in store.stream(part.name):
+            digest.update(chunk)
+    except MissingObjectError as error:  # of a revision that was committed meanwhile, and collected
+        raise LostRaceError(f"{store.uri_of(part.name)} was there and is gone: plan again") from error
+    if digest.hexdigest() != part.sha256:
         raise DamagedObjectError(
-            f"{store.uri_of(part.name)}: expected {part.size} bytes, found {found.size if found else 'nothing'}: "
+            f"{store.uri_of(part.name)}: expected the SHA-256 {part.sha256}, found {digest.hexdigest()}: "
             "remove it, no manifest can be right with it"
         )
 

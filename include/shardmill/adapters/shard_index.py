@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 
 from shardmill.adapters.stage_manifests import Revisions, list_manifests, read_in_order, read_manifest
-from shardmill.adapters.store import ChangedObjectError, ObjectInfo, Store
+from shardmill.adapters.store import ChangedObjectError, DamagedObjectError, ObjectInfo, Store
 from shardmill.core import layout
 from shardmill.core.shard_states import (
     IndexRow,
@@ -26,8 +26,6 @@ from shardmill.specs.recipes import FeatureRecipe, SplitRecipe
 from shardmill.specs.value import canonical_json
 
 _DIGEST = "shardmill.rows_sha256"
-_READS = 3
-"""Times that an index is read that others write meanwhile."""
 _ARROW_TYPES = {"int": "int64", "float": "float64", "str": "string", "bool": "bool"}
 
 
@@ -46,18 +44,18 @@ class Index:
     """Why all manifests were read; empty where the index that lay there was used."""
     written: bool = False
     """Whether the index in the lake was replaced."""
+    damaged: Mapping[int, str] = field(default_factory=dict)
+    """What is wrong with the manifests that could not be read, by shard; those shards have no row."""
 
 
-def read_index(store: Store, output: StageOutput, *, afresh: bool = False) -> Index:
+def read_index(store: Store, output: StageOutput, *, afresh: bool = False, keep: bool = True) -> Index:
     """Read the index of a stage; only manifests that it does not hold as they are listed are read.
 
     What changed is written back, unless another was faster.
 
     Args:
         afresh: read all manifests, whatever the index holds.
-
-    Raises:
-        DamagedObjectError: a manifest that had to be read is damaged.
+        keep: write what changed back.
     """
     listed = list_manifests(store, output)
     place = store.head(output.table_key("index"))
@@ -74,12 +72,12 @@ def read_index(store: Store, output: StageOutput, *, afresh: bool = False) -> In
     reader = _RowReader(store, output, before)
     missing = [revisions for shard, revisions in listed.items() if shard not in kept]
     read = {row.shard: row for row in reader.rows(missing)}
-    rows = {shard: kept[shard] if shard in kept else read[shard] for shard in listed}
+    rows = {shard: row for shard in listed if (row := kept.get(shard) or read.get(shard)) is not None}
     same = place is not None and not wrong and rows == before
     if same or (place is None and not rows):
-        return Index(rows, reader.manifests_read)
-    written = store.swap(output.table_key("index"), _to_parquet(output, rows.values()), place)
-    return Index(rows, reader.manifests_read, wrong, written)
+        return Index(rows, reader.manifests_read, damaged=reader.damaged)
+    written = keep and store.swap(output.table_key("index"), _to_parquet(output, rows.values()), place)
+    return Index(rows, reader.manifests_read, wrong, written, reader.damaged)
 
 
 def _newest(revisions: Revisions) -> ObjectInfo:
@@ -95,13 +93,23 @@ class _RowReader:
     before: Mapping[int, IndexRow]
     """Rows as the index held them; those of older revisions spare reading these."""
     manifests_read: int = field(default=0, init=False)
+    damaged: dict[int, str] = field(default_factory=dict, init=False)
 
     def rows(self, shards: Iterable[Revisions]) -> Iterator[IndexRow]:
         by_key = {_newest(revisions).key: revisions for revisions in shards}
         newest = [_newest(revisions) for revisions in by_key.values()]
-        for row, read in read_in_order(newest, lambda item: self._row(item, by_key[item.key])):
+        for row, read in read_in_order(newest, lambda item: self._row_or_damage(item, by_key[item.key])):
             self.manifests_read += read
-            yield row
+            if row is not None:
+                yield row
+
+    def _row_or_damage(self, item: ObjectInfo, revisions: Revisions) -> tuple[IndexRow | None, int]:
+        """Give a shard's row; one damaged manifest is its shard's matter and no other's."""
+        try:
+            return self._row(item, revisions)
+        except DamagedObjectError as error:
+            self.damaged[layout.shard_of_manifest(item.key) or 0] = str(error)
+            return None, 1
 
     def _row(self, item: ObjectInfo, revisions: Revisions) -> tuple[IndexRow, int]:
         """Give a shard's row and the manifests that were read for it."""
@@ -180,19 +188,30 @@ class Asked:
 
 
 def survey_shards(
-    lake: Store, asked: Asked, found: Mapping[int, SourceObject], wanted: Sequence[int] | None = None
+    lake: Store,
+    asked: Asked,
+    found: Mapping[int, SourceObject],
+    wanted: Sequence[int] | None = None,
+    *,
+    keep: bool = True,
 ) -> ShardStates:
     """Judge shards at every stage: a listing and an index for each, and the changed manifests.
 
     Args:
         found: the shards at the source.
         wanted: which of them; None for all.
+        keep: write indexes back that changed.
+
+    Raises:
+        DamagedObjectError: the manifest of one of them is damaged.
     """
     numbers = sorted(found if wanted is None else wanted)
     recipe = asked.features
-    raw = _Survey(lake, StageOutput("raw", asked.dataset), numbers)
-    clips = _Survey(lake, StageOutput("clips", asked.dataset, asked.split.hash), numbers)
-    features = _Survey(lake, StageOutput("features", asked.dataset, recipe.hash), numbers) if recipe else None
+    raw = _Survey(lake, StageOutput("raw", asked.dataset), numbers, keep=keep)
+    clips = _Survey(lake, StageOutput("clips", asked.dataset, asked.split.hash), numbers, keep=keep)
+    features = (
+        _Survey(lake, StageOutput("features", asked.dataset, recipe.hash), numbers, keep=keep) if recipe else None
+    )
     surveys = [survey for survey in (raw, clips, features) if survey is not None]
     of_raw, of_clips, of_features = dict[int, ShardState](), dict[int, ShardState](), dict[int, ShardState]()
     for shard in numbers:
@@ -214,9 +233,11 @@ def survey_shards(
 class _Survey:
     """A stage's index, and the shards that only other recipes have made."""
 
-    def __init__(self, lake: Store, output: StageOutput, wanted: Sequence[int]) -> None:
+    def __init__(self, lake: Store, output: StageOutput, wanted: Sequence[int], *, keep: bool) -> None:
         self.output = output
-        self.index = read_index(lake, output)
+        self.index = read_index(lake, output, keep=keep)
+        if wrong := [self.index.damaged[shard] for shard in wanted if shard in self.index.damaged]:
+            raise DamagedObjectError(f"{wrong[0]}; docs/reliability.md says how to mend it")
         missing = {shard for shard in wanted if shard not in self.index.rows}
         self.elsewhere = frozenset(_made_elsewhere(lake, output, missing)) if output.recipe_hash else frozenset()
 
@@ -224,6 +245,7 @@ class _Survey:
         return self.index.rows.get(shard)
 
     def remarks(self) -> Iterator[str]:
+        yield from (f"not asked for, but damaged: {why}" for why in self.index.damaged.values())
         if self.index.rebuilt_because and self.index.rows:
             yield (
                 f"the index of {self.output.folder} was rebuilt from {self.index.manifests_read} manifests: "

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
-from shardmill.adapters.store import DamagedObjectError, ObjectInfo, Store, read_sealed
+from shardmill.adapters.store import DamagedObjectError, ObjectInfo, Store, read_sealed_bytes
 from shardmill.core import layout
 from shardmill.core.stage_output import StageOutput
 from shardmill.specs.manifest import Manifest
@@ -51,7 +51,7 @@ def read_manifest(store: Store, output: StageOutput, item: ObjectInfo) -> ReadMa
     Raises:
         DamagedObjectError: it is damaged, or lies under the name of another.
     """
-    manifest = read_sealed(store, item.key, Manifest)
+    manifest, content = read_sealed_bytes(store, item.key, Manifest)
     shard, revision = layout.shard_of_manifest(item.key), layout.revision_of(item.key)
     if shard is None or revision is None or not output.holds(manifest, shard, revision):
         raise DamagedObjectError(
@@ -59,8 +59,7 @@ def read_manifest(store: Store, output: StageOutput, item: ObjectInfo) -> ReadMa
             f"{manifest.stage} {manifest.dataset} {manifest.recipe_hash} shard {manifest.shard:06d} "
             f"revision {manifest.revision}"
         )
-    # What was read is, byte for byte, what the value writes: else its seal would not have held.
-    return ReadManifest(manifest, item.version, hashlib.sha256(manifest.to_json()).hexdigest())
+    return ReadManifest(manifest, item.version, hashlib.sha256(content).hexdigest())
 
 
 def read_in_order(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -45,7 +46,7 @@ class LineChart:
 
 def round_step(span: float, steps: int) -> float:
     """Give the round number (1, 2 or 5 times a power of ten) that cuts a span into at most ``steps`` parts."""
-    rough = span / steps
+    rough = max(span / steps, sys.float_info.min)
     power = 10.0 ** math.floor(math.log10(rough))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
 

@@ -49,12 +49,10 @@ class EtagCheck:
         whole, pieces = _WHOLE.fullmatch(etag), _PIECES.fullmatch(etag)
         self._expected = ""
         self._digests: Sequence[_PieceDigest] | Sequence[hashlib._Hash] = ()
-        self._sure = False
         if not uri.startswith("s3://"):
             return
         if whole:
             self._expected, self._digests = whole[1], (hashlib.md5(usedforsecurity=False),)
-            self._sure = True
         elif pieces:
             fitting = [piece for piece in PIECE_SIZES if -(-size // piece) == int(pieces[2])]
             self._expected, self._digests = pieces[1], tuple(map(_PieceDigest, fitting[:MOST_GUESSES]))
@@ -72,8 +70,9 @@ class EtagCheck:
     def verdict(self) -> Verdict:
         """Say whether the bytes are the object's.
 
-        ``different`` may be wrong: of an object encrypted by KMS the ETag looks like an MD5 and is none.
+        ``different`` may be wrong: of an object encrypted by KMS the ETag looks like an MD5 and is none, and a tool may
+        have cut its pieces in another way than any that is known here.
         """
         if any(digest.hexdigest() == self._expected for digest in self._digests):
             return "equal"
-        return "different" if self._sure else "unknown"
+        return "different" if self._digests else "unknown"

@@ -10,6 +10,7 @@ from shardmill.core import layout
 
 _PLACE = re.compile(r"(\d{6})/r(\d{3,})/[^/]+")
 _CLIPS = re.compile(r"(?:^|/)(clips/[^/]+/[0-9a-f]{12})/_manifests/\d{6}/r\d{3,}\.json$")
+_FEATURES = re.compile(r"(?:^|/)(features/[^/]+/[0-9a-f]{12})/\d{6}/r\d{3,}/[^/]+$")
 _RECIPE = re.compile(r"[0-9a-f]{12}")
 RECEIPT = "receipt of a committed revision"
 UNLISTED = "listed by no manifest"
@@ -53,6 +54,12 @@ def place_of(folder: str, key: str) -> tuple[int, int] | None:
 def clips_folder_of(uri: str) -> str | None:
     """Read the folder of clips from the URI of one of their manifests; None where it is another's."""
     match = _CLIPS.search(uri)
+    return match[1] if match else None
+
+
+def features_folder_of(uri: str) -> str | None:
+    """Read the folder of features from the URI of one of their parts; None where it is another's."""
+    match = _FEATURES.search(uri)
     return match[1] if match else None
 
 
@@ -130,6 +137,9 @@ def past_retention(
         (recipe for recipe in recipes if recipe.newest_manifest), key=lambda recipe: -recipe.newest_manifest
     )
     reasons = {recipe.folder: f"not among the {asked.keep} newest recipes" for recipe in by_age[asked.keep :]}
+    # What a collection left that was broken off has no manifest, nor does a recipe whose first run still is at work:
+    # that one was written to lately.
+    reasons |= {recipe.folder: "without any manifest" for recipe in recipes if not recipe.newest_manifest}
     if not asked.keep:
         reasons = {}
     reasons |= {recipe.folder: "named" for recipe in recipes if recipe.hash in asked.named}

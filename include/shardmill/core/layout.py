@@ -6,7 +6,7 @@ import re
 
 from shardmill.specs.manifest import Stage
 
-_SHARD_NAME = re.compile(r"(\d{6})\.tar$")
+_SHARD_NAME = re.compile(r"(?:^|-)(\d{6})\.tar$")
 _SHARD_OF_MANIFEST = re.compile(r"(?:^|/)_manifests/(\d{6})/r\d{3,}\.json$")
 _MANIFEST_NAME = re.compile(r"(?:^|/)r(\d{3,})\.json$")
 

@@ -15,6 +15,10 @@ class TooManyRejectsError(RuntimeError):
     """More of a shard's samples were refused than the run allows."""
 
 
+class RejectsMayPassError(RuntimeError):
+    """More were refused than the run allows, but another try may refuse fewer."""
+
+
 def may_pass(reject: Reject) -> bool:
     """Say whether another try of a refused input may succeed."""
     return reject.reason in RETRYABLE_REASONS
@@ -29,10 +33,13 @@ def check_rejects(rejects: Sequence[Reject], samples: int, limit: float, shard: 
 
     Raises:
         TooManyRejectsError: with the counts and the first reasons.
+        RejectsMayPassError: the same, where those that cannot pass by themselves are not too many.
     """
     if len(rejects) > limit * samples:
+        final = [reject for reject in rejects if not may_pass(reject)]
+        kind = TooManyRejectsError if len(final) > limit * samples else RejectsMayPassError
         first = "; ".join(f"{reject.key}: {reject.reason}: {reject.message}" for reject in rejects[:_SHOWN])
-        raise TooManyRejectsError(
+        raise kind(
             f"shard {shard:06d}: {len(rejects)} of {samples} samples were refused, more than the "
             f"allowed share of {limit:g}; nothing was published. First: {first}"
         )

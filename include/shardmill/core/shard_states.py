@@ -10,7 +10,6 @@ from typing import Literal
 from shardmill.core.layout import shard_name
 from shardmill.core.rejects import may_pass
 from shardmill.specs.manifest import Manifest, SourceObject, Stage
-from shardmill.specs.value import short_hash
 
 State = Literal["new", "stale", "done", "unknown"]
 Ingest = Literal["reference", "copy"]
@@ -18,6 +17,8 @@ Ingest = Literal["reference", "copy"]
 STAGES: tuple[Stage, ...] = ("raw", "clips", "features")
 STATES: tuple[State, ...] = ("new", "stale", "unknown", "done")
 _SHOWN = 5
+MOST_TRIES = 3
+"""Of one version of a source: what did not pass then is not tried again."""
 
 NEW = "new"
 SOURCE_CHANGED = "the source changed"
@@ -167,17 +168,11 @@ class ShardStates:
         return {stage: state.why for stage, state in states.items() if state.state != "done"}
 
     def retry_of(self, shard: int) -> int | None:
-        """Give the revision of a shard's clips with rejects worth another try; None where there are none."""
+        """Give the revision of a shard's clips with rejects worth another try; None where there is none (any more)."""
         clips = self.by_stage["clips"][shard]
-        return clips.row.revision if clips.row is not None and clips.retryable_rejects else None
-
-    @property
-    def clips_digest(self) -> str:
-        """Short hash of the manifests of all clips; empty unless all are done. Names what follows from them alone."""
-        clips = self.by_stage["clips"]
-        if any(state.state != "done" for state in clips.values()):
-            return ""
-        return short_hash([[shard, state.row.manifest_sha256] for shard, state in clips.items() if state.row])
+        if clips.row is None or not clips.retryable_rejects or clips.row.tries >= MOST_TRIES:
+            return None
+        return clips.row.revision
 
     def count(self, stage: Stage) -> Counter[State]:
         """Count a stage's shards by state."""

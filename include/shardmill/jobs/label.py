@@ -59,7 +59,10 @@ def label_run(lake: Store, run: RunSpec, shards: Iterable[int], settings: StoreS
             f"and none of the {len(videos)} published videos is one of them"
         )
     lake.put_new(run_folder.run_key(run.run, TABLE), canonical_json(table.rows))
+    changed = BadRequestError(f"labels: {origin} changed since this run read them first: trigger a new run")
+    if label_table(lake, run).digest != table.digest:
+        raise changed
     labels = RunLabels(digest=table.digest, vocabulary=table.vocabulary, videos=len(videos), labelled=labelled)
     if run_folder.freeze(lake, run.run, "labels.json", labels) != labels:
-        raise BadRequestError(f"labels: {origin} changed since this run read them first: trigger a new run")
+        raise changed
     return labels

@@ -79,7 +79,7 @@ def plan_run(asked: VideoPipelineSpec, run_id: str, access: Access | None = None
     _check_roots(asked, access.roots)
     lake = Store(asked.lake, access.lake, create=True)
     run = _freeze_run(lake, asked, run_name(run_id))
-    labels = _read_labels(asked, access.source_settings)
+    labels = _read_labels(asked, access.settings_of(asked.labels, asked.source))
     _check_extractor(asked)
     plan = _freeze_plan(lake, run, labels, access)
     sizes = {planned.shard: planned.source.size for planned in plan.unfinished}
@@ -128,10 +128,11 @@ def list_source(source: Store) -> dict[int, SourceObject]:
         BadRequestError: where two files carry one number.
     """
     found: dict[int, SourceObject] = {}
-    for item in source.list():
+    for item in source.files():
         number = layout.shard_number(item.key)
-        if number is None or "/" in item.key:
+        if number is None:
             continue
+        _check_inside(source, item.key)
         if number in found:
             raise planning.BadRequestError(
                 f"source: two files of shard {layout.shard_name(number)}: "
@@ -139,6 +140,15 @@ def list_source(source: Store) -> dict[int, SourceObject]:
             )
         found[number] = SourceObject(uri=source.uri_of(item.key), size=item.size, version=item.version)
     return found
+
+
+def _check_inside(source: Store, key: str) -> None:
+    """Refuse a file that is a link out of its folder: what may be read is said of folders."""
+    folder = source.folder
+    if folder is not None and not (folder / key).resolve().is_relative_to(folder.resolve()):
+        raise planning.BadRequestError(
+            f"source: {source.uri_of(key)} is a link that leads out of its folder: remove it"
+        )
 
 
 def _freeze_plan(lake: Store, run: RunSpec, labels: LabelTable | None, access: Access) -> RunPlan:
@@ -153,14 +163,18 @@ def _freeze_plan(lake: Store, run: RunSpec, labels: LabelTable | None, access: A
 
 
 def look(asked: VideoPipelineSpec, access: Access) -> ShardStates:
-    """Say what a run would do, without planning one.
+    """Say what a run would do, without planning one; nothing is written.
 
     Raises:
         BadRequestError: as ``plan_run``.
     """
     _check_roots(asked, access.roots)
-    labels = _read_labels(asked, access.source_settings)
-    return _judge(Store(asked.lake, access.lake, create=True), asked, _choose(asked, access), labels)
+    labels = _read_labels(asked, access.settings_of(asked.labels, asked.source))
+    try:
+        lake = Store(asked.lake, access.lake)
+    except MissingObjectError as error:
+        raise planning.BadRequestError(f"lake: {error}; the first run makes it") from error
+    return _judge(lake, asked, _choose(asked, access), labels, keep=False)
 
 
 def _choose(asked: VideoPipelineSpec, access: Access) -> dict[int, SourceObject]:
@@ -172,10 +186,15 @@ def _choose(asked: VideoPipelineSpec, access: Access) -> dict[int, SourceObject]
 
 
 def _judge(
-    lake: Store, asked: VideoPipelineSpec, chosen: Mapping[int, SourceObject], labels: LabelTable | None
+    lake: Store,
+    asked: VideoPipelineSpec,
+    chosen: Mapping[int, SourceObject],
+    labels: LabelTable | None,
+    *,
+    keep: bool = True,
 ) -> ShardStates:
     recipe = asked.feature_recipe(labels.digest) if labels else None
-    return survey_shards(lake, Asked(asked.dataset, asked.split_recipe, recipe, asked.ingest), chosen)
+    return survey_shards(lake, Asked(asked.dataset, asked.split_recipe, recipe, asked.ingest), chosen, keep=keep)
 
 
 def _planned(states: ShardStates, shard: int, source: SourceObject, *, retry: bool) -> PlannedShard:

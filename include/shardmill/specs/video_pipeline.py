@@ -24,7 +24,7 @@ class VideoPipelineSpec(Spec):
     shards: ShardRange = _in("Data", "all")
     """Which shards: `all`, or e.g. `000000..000099,000205`."""
     source_connection: str = _in("Data", "", pattern=r"^[a-zA-Z0-9_.-]{0,200}$")
-    """Airflow connection that reaches the source, of any S3-compatible endpoint; empty for that of the lake."""
+    """Airflow connection that reaches the source's bucket, S3-compatible or GCS; empty for that of the lake."""
     ingest: Literal["reference", "copy"] = _in("Data", "reference")
     """`reference` reads shards where they lie, in the version that was planned; `copy` copies them into the lake."""
     labels: OptionalUri = _in("Data", "")

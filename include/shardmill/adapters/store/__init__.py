@@ -3,7 +3,7 @@
 from shardmill.adapters.store.errors import ChangedObjectError, DamagedObjectError, MissingObjectError, StoreError
 from shardmill.adapters.store.fetching import fetch_checked, write_hashed
 from shardmill.adapters.store.reading import CHUNK_BYTES
-from shardmill.adapters.store.sealed import read_sealed
+from shardmill.adapters.store.sealed import read_sealed, read_sealed_bytes
 from shardmill.adapters.store.settings import StoreSettings
 from shardmill.adapters.store.store import ObjectInfo, Store, read_uri, split_uri
 
@@ -18,6 +18,7 @@ __all__ = [
     "StoreSettings",
     "fetch_checked",
     "read_sealed",
+    "read_sealed_bytes",
     "read_uri",
     "split_uri",
     "write_hashed",

@@ -18,9 +18,15 @@ Value = TypeVar("Value", bound=Sealed)
 
 def read_sealed(store: Store, key: str, kind: type[Value]) -> Value:
     """Read a sealed value. Raises MissingObjectError, and DamagedObjectError where it stays damaged."""
+    return read_sealed_bytes(store, key, kind)[0]
+
+
+def read_sealed_bytes(store: Store, key: str, kind: type[Value]) -> tuple[Value, bytes]:
+    """Read a sealed value and the bytes that it lies in, which a later version would write otherwise."""
     for _ in range(READS):
         try:
-            return kind.from_json(store.get(key))
+            content = store.get(key)
+            return kind.from_json(content), content
         except (SealError, ValidationError) as error:
             cause = error
     raise DamagedObjectError(f"{store.uri_of(key)}: {cause}") from cause

@@ -31,7 +31,7 @@ class StoreSettings:
     session: Any = field(default=None, repr=False)
     """A boto3 session whose credentials are asked for again and again, for such as expire; instead of fixed keys."""
     google_service_account: str = field(default="", repr=False)
-    """JSON of a service account of Google Cloud."""
+    """JSON of a service account of Google Cloud; empty for what obstore finds, e.g. by its usual variables."""
     timeout_seconds: float = 120.0
     """Of one request with its answer, at most 64 MiB."""
     patience_seconds: float = 120.0
@@ -40,14 +40,12 @@ class StoreSettings:
     @staticmethod
     def from_environment(environment: Mapping[str, str] = os.environ) -> StoreSettings:
         """Read the variables that the SDKs read."""
-        account = environment.get("GOOGLE_APPLICATION_CREDENTIALS", "")
         return StoreSettings(
             endpoint_url=environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL", ""),
             region=environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION", ""),
             access_key_id=environment.get("AWS_ACCESS_KEY_ID", ""),
             secret_access_key=environment.get("AWS_SECRET_ACCESS_KEY", ""),
             session_token=environment.get("AWS_SESSION_TOKEN", ""),
-            google_service_account=Path(account).read_text() if account else "",
         )
 
 

@@ -10,10 +10,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, GenericError, PreconditionError
+from obstore.exceptions import AlreadyExistsError, GenericError
 
 from shardmill.adapters.store import disk
-from shardmill.adapters.store.errors import MissingObjectError, StoreError, told
+from shardmill.adapters.store.errors import ChangedObjectError, MissingObjectError, StoreError, told
 from shardmill.adapters.store.reading import CHUNK_BYTES, PAUSE_SECONDS, Span, read_span
 from shardmill.adapters.store.settings import StoreSettings, disk_folder, open_store
 
@@ -96,6 +96,12 @@ class Store:
             raise MissingObjectError(f"{self.uri} is not there: check the bucket's name") from error
         return iter(sorted(found, key=lambda item: item.key))
 
+    def files(self, prefix: str = "") -> Sequence[ObjectInfo]:
+        """List the objects directly in the folder ``prefix``, not those in folders below it, ascending by key."""
+        with told(self.uri_of(prefix)):
+            found = obstore.list_with_delimiter(self._store, prefix or None)["objects"]
+        return sorted((_info(meta) for meta in found), key=lambda item: item.key)
+
     def folders(self, prefix: str = "") -> Sequence[str]:
         """List the names of the folders directly below the folder ``prefix``, ascending."""
         with told(self.uri_of(prefix)):
@@ -160,8 +166,9 @@ class Store:
             return disk.swap(self.folder, key, content, lambda: self._is(key, expected))
         mode = {"e_tag": expected.version} | ({"version": expected.generation} if expected.generation else {})
         try:
-            obstore.put(self._store, key, content, mode=mode, use_multipart=False)  # type: ignore[arg-type]
-        except (PreconditionError, FileNotFoundError):
+            with told(self.uri_of(key)):
+                obstore.put(self._store, key, content, mode=mode, use_multipart=False)  # type: ignore[arg-type]
+        except (ChangedObjectError, MissingObjectError):
             return False
         return True
 

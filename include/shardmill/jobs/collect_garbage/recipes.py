@@ -12,6 +12,7 @@ from shardmill.core.garbage import (
     Retention,
     clips_folder_of,
     deletion_order,
+    features_folder_of,
     is_recipe,
     past_retention,
 )
@@ -131,10 +132,11 @@ class _Runs:
     def _folders(self, run: str) -> frozenset[str]:
         if run not in self._chosen:
             records = run_folder.find(self._lake, run, "records.json", RecordSet)
-            if records is None or not records.manifests:
+            if records is None:
                 return self._asked(run)
-            folders = (reference.key.partition("/_manifests/")[0] for reference in records.manifests)
-            self._chosen[run] = frozenset(folders)
+            folders = {reference.key.partition("/_manifests/")[0] for reference in records.manifests}
+            parts = (features_folder_of(part.uri) for part in (*records.train, *records.validation))
+            self._chosen[run] = frozenset(folders | {folder for folder in parts if folder})
         return self._chosen[run]
 
     def _asked(self, run: str) -> frozenset[str]:

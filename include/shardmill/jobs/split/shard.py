@@ -15,7 +15,7 @@ from shardmill.adapters import lake as commits
 from shardmill.adapters.source import SourceReader
 from shardmill.adapters.store import MissingObjectError, Store, StoreSettings, fetch_checked
 from shardmill.core import layout
-from shardmill.core.rejects import check_rejects, may_pass
+from shardmill.core.rejects import RejectsMayPassError, TooManyRejectsError, check_rejects, may_pass
 from shardmill.jobs.split.cases import Samples, Wanted, cut
 from shardmill.jobs.split.publication import Publication
 from shardmill.specs.manifest import Draft, Manifest
@@ -89,7 +89,7 @@ def split_shard(lake: Store, dataset: str, shard: int, recipe: SplitRecipe, how:
         MissingObjectError: the shard was not ingested.
         ChangedObjectError: it is only referenced, and changed at its source.
         DamagedTarError: the shard's tar is not whole.
-        TooManyRejectsError, EmptyShardError: no revision is committed.
+        TooManyRejectsError, RejectsMayPassError, EmptyShardError: no revision is committed.
     """
     return commits.until_won(lambda: _split(lake, dataset, shard, recipe, how or Splitting()))
 
@@ -117,7 +117,6 @@ def _split(lake: Store, dataset: str, shard: int, recipe: SplitRecipe, how: Spli
     manifest = _build(_Task(lake, raw.manifest, recipe, draft, before, how))
     if not manifest.samples_in:
         raise EmptyShardError(f"expected videos in {draft.source.uri}, found no sample")
-    check_rejects(manifest.rejects, manifest.samples_in, how.max_reject_share, shard)
     committed = commits.commit(lake, manifest).manifest
     why = "its rejects were tried again" if same else "the source changed" if before else "new"
     return _outcome(committed, started, skipped=False, why=why)
@@ -141,7 +140,6 @@ def _outcome(manifest: Manifest, started: float, *, skipped: bool, why: str) -> 
 
 
 def _build(task: _Task) -> Manifest:
-    from shardmill.adapters.tar_check import check_tar
     from shardmill.adapters.video import tools
     from shardmill.adapters.video.ahead import work_ahead
 
@@ -151,9 +149,7 @@ def _build(task: _Task) -> Manifest:
     workers = task.how.workers or len(os.sched_getaffinity(0))
     with task.lake.scratch("split-", task.how.scratch) as scratch:
         tar = scratch / "source.tar"
-        with tar.open("wb") as file:
-            _fetch(task, file)
-        check_tar(tar, draft.source.uri)
+        _fetch_whole(task, tar)
         publication = Publication(writer, task.recipe, scratch)
         if done := writer.next_sample():
             task.how.progress(f"{len(publication.parts)} parts are there: going on behind sample {done - 1}")
@@ -170,7 +166,20 @@ def _build(task: _Task) -> Manifest:
             f"{draft.source.uri}: {manifest.samples_in} samples came in, {len(manifest.videos)} were published and "
             f"{len(manifest.rejects)} refused"
         )
+    _check_rejects(manifest, writer, task.how.max_reject_share)
     return manifest
+
+
+def _check_rejects(manifest: Manifest, writer: commits.ShardWriter, limit: float) -> None:
+    """Refuse a shard of which too much was refused; what may pass by itself is not in the way of another try."""
+    try:
+        check_rejects(manifest.rejects, manifest.samples_in, limit, manifest.shard)
+    except (TooManyRejectsError, RejectsMayPassError):
+        for number, receipt in enumerate(writer.resume()):
+            if any(may_pass(reject) for reject in receipt.rejects):
+                writer.forget(number)
+                break
+        raise
 
 
 def _manifest(samples_in: int, publication: Publication, made: dict[str, object]) -> Manifest:
@@ -199,6 +208,22 @@ def _added(retried: Manifest, publication: Publication, made: dict[str, object])
             "rejects": (*final, *publication.rejects),
         }
     )
+
+
+def _fetch_whole(task: _Task, tar: Path) -> None:
+    """Bring the shard here. What looks damaged is read once more: of many sources no checksum is known."""
+    from shardmill.adapters.tar_check import check_tar
+    from shardmill.core.tar_header import DamagedTarError
+
+    for is_last in (False, True):
+        with tar.open("wb") as file:
+            _fetch(task, file)
+        try:
+            check_tar(tar, task.draft.source.uri)
+            return
+        except DamagedTarError:
+            if is_last:
+                raise
 
 
 def _fetch(task: _Task, file: BinaryIO) -> None:

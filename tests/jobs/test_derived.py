@@ -3,8 +3,7 @@ from __future__ import annotations
 import pytest
 
 from shardmill.adapters import lake as commits
-from shardmill.core.planning import BadRequestError
-from shardmill.jobs.survey import outputs, rebuild, refresh, survey
+from shardmill.jobs.derived import outputs, rebuild, refresh
 from shardmill.specs.manifest import Manifest, SourceObject
 from shardmill.specs.video_pipeline import VideoPipelineSpec
 
@@ -35,19 +34,6 @@ def made(lake):
     commit(lake, "clips", 0, ASKED.split_recipe.hash)
     commit(lake, "features", 0, "of-other-labels")
     return lake
-
-
-def test_a_survey_says_what_a_run_would_do(made):
-    assert list(survey(made, ASKED, SOURCES).lines())[:3] == [
-        "raw: 2 done",
-        "clips: 1 new (000001), 1 done",
-        "features: 1 new (000001: its clips are to be made first), 1 unknown (000000: its labels are not settled yet)",
-    ]
-
-
-def test_a_survey_of_an_absent_shard_is_refused(made):
-    with pytest.raises(BadRequestError, match="000007"):
-        survey(made, ASKED.model_copy(update={"shards": "000007"}), SOURCES)
 
 
 def test_one_command_rebuilds_all_that_is_derived(made):

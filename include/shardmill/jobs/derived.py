@@ -1,34 +1,13 @@
-"""Say what a run would do, and rebuild what is derived from manifests."""
+"""Rebuild what is derived from manifests: indexes and catalogues."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from shardmill.adapters.catalogue import refresh_catalogue
-from shardmill.adapters.shard_index import Asked, read_index, survey_shards
+from shardmill.adapters.shard_index import read_index
 from shardmill.adapters.store import Store
-from shardmill.core import planning
-from shardmill.core.shard_states import ShardStates
 from shardmill.core.stage_output import StageOutput
-from shardmill.specs.manifest import SourceObject
-from shardmill.specs.recipes import FeatureRecipe
-from shardmill.specs.video_pipeline import VideoPipelineSpec
-
-
-def survey(
-    lake: Store, asked: VideoPipelineSpec, found: Mapping[int, SourceObject], features: FeatureRecipe | None = None
-) -> ShardStates:
-    """Judge the shards of a run that is thought of.
-
-    Args:
-        found: the shards at the source.
-        features: the recipe of the records, where the labels are settled.
-
-    Raises:
-        BadRequestError: a shard of the range is absent.
-    """
-    chosen = planning.choose_shards(asked.shards, found, asked.source)
-    return survey_shards(lake, Asked(asked.dataset, asked.split_recipe, features, asked.ingest), chosen)
 
 
 def outputs(lake: Store, dataset: str) -> Iterator[StageOutput]:
