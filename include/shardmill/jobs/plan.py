@@ -200,5 +200,5 @@ def _judge(
 def _planned(states: ShardStates, shard: int, source: SourceObject, *, retry: bool) -> PlannedShard:
     todo, retry_of = states.todo(shard), states.retry_of(shard) if retry else None
     if retry_of is not None:
-        todo = {"clips": f"rejects of revision {retry_of} may pass now", "features": "its clips will change", **todo}
+        todo = {**todo, "clips": f"rejects of revision {retry_of} may pass now", "features": "its clips will change"}
     return PlannedShard(shard=shard, source=source, todo=todo, retry_of=retry_of)
