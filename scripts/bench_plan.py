@@ -129,11 +129,12 @@ def peak_megabytes() -> float:
 
 def measure(lake_uri: str, source_uri: str) -> dict[str, object]:
     """Plan once, and tell what it took."""
-    before, started = peak_megabytes(), time.monotonic()
+    before, started, cpu = peak_megabytes(), time.monotonic(), time.process_time()
     lake = CountingStore(lake_uri)
     states = survey_shards(lake, ASKED, list_source(source_uri))
     return {
         "seconds": round(time.monotonic() - started, 2),
+        "cpu_seconds": round(time.process_time() - cpu, 2),
         "peak_mb": round(peak_megabytes()),
         "growth_mb": round(peak_megabytes() - before),
         "manifests_read": lake.counts["manifests"],

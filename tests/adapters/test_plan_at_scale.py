@@ -34,7 +34,8 @@ def test_a_plan_of_what_is_all_done_reads_no_manifest(plans):
 
 @pytest.mark.parametrize("name", ["all done", "ten shards changed at the source", "ten shards were made anew"])
 def test_a_plan_takes_less_than_ten_seconds_and_half_a_gigabyte(plans, name):
-    assert plans[name]["seconds"] < MOST_SECONDS
+    # Not by the clock on the wall, which shows what else the machine does.
+    assert plans[name]["cpu_seconds"] < MOST_SECONDS
     assert plans[name]["peak_mb"] < MOST_MEGABYTES
 
 
