@@ -123,7 +123,7 @@ def test_a_cluster_whose_setup_was_marked_failed_is_ended_all_the_same(laptop):
 
 
 def test_a_step_that_outlives_the_deadline_is_cancelled_and_its_cluster_ended(laptop):
-    assert laptop.run("late", seed=4, max_hours=0.01) == "failed"
+    assert laptop.run("late", epochs=1000, max_hours=0.01) == "failed"
     tasks = laptop.tasks("late")
     assert (tasks["train"].state, tasks["train"].try_number) == ("failed", 1)
     assert "was cancelled at the deadline" in laptop.log("late", "train")

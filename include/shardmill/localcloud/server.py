@@ -109,7 +109,7 @@ class CloudServer:
             HOST, self.port, dispatcher, threaded=True, request_handler=_QuietHandler, fd=listener.detach()
         )
         self._server.daemon_threads = True  # type: ignore[attr-defined]
-        self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="http", daemon=True)
         self._thread.start()
 
     @property
