@@ -73,7 +73,7 @@ def test_a_folder_that_is_gone_is_missing(shard):
 
 
 def test_a_change_between_two_requests_is_not_spliced(shard, monkeypatch):
-    monkeypatch.setattr("shardmill.adapters.store.reading.RANGE_BYTES", 1000)
+    monkeypatch.setattr("shardmill.adapters.store.reading.DISK_BYTES", 1000)
     chunks = SourceReader(source_at(shard)).stream()
     assert next(chunks) == CONTENT[:1000]
     shard.write_bytes(CONTENT[::-1])

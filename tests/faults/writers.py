@@ -28,6 +28,7 @@ class Asked:
     """Seconds after which it is killed, wherever it is; 0 for never."""
     pause_at: str = ""
     """A point, as of ``crash_at``, at which it sleeps for so long that others are done meanwhile."""
+    pause_seconds: float = 2.5
     scratch_bytes: int = 0
     """Size of the file system that its scratch folder lies in; 0 for a large one."""
     ingest: str = "copy"
@@ -88,6 +89,7 @@ class Writers:
                     "ingest": each.ingest,
                     "kill_after": each.kill_after,
                     "pause_at": each.pause_at,
+                    "pause_seconds": each.pause_seconds,
                     "scratch_bytes": each.scratch_bytes,
                     "piece_bytes": each.piece_bytes,
                     "answer": str(self._folder / f"answer-{self._count:05d}.json"),

@@ -127,18 +127,17 @@ def add_noise() -> None:
     describing._finish = noisy
 
 
-PAUSE_SECONDS = 2.5
 _CLONE_NEWNS, _CLONE_NEWUSER = 0x20000, 0x10000000
 
 
-def pause_at(place: str) -> None:
+def pause_at(place: str, seconds: float) -> None:
     """Sleep at a point, as a process does whose machine is suspended, and go on as if nothing had been."""
     pass_point = commits.pass_point
 
     def sleepy(name: str) -> None:
         pass_point(name)
         if f"{name}:{crash_points._passed[name]}" == place:
-            time.sleep(PAUSE_SECONDS)
+            time.sleep(seconds)
 
     commits.pass_point = sleepy
 
@@ -201,7 +200,7 @@ def _child(asked: dict[str, Any], answer: Path) -> None:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process at once, whatever it is doing
             signal.setitimer(signal.ITIMER_REAL, seconds)
         if place := asked.get("pause_at"):
-            pause_at(place)
+            pause_at(place, asked["pause_seconds"])
         if protection := asked.get("sabotage"):
             SABOTAGES[protection]()
         if asked.get("noise"):
