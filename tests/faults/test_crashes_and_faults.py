@@ -61,7 +61,7 @@ def test_every_crash_with_every_fault_leaves_what_an_undisturbed_run_leaves(lab,
 
 @pytest.mark.parametrize("writers", [2, 5])
 @pytest.mark.parametrize("noise", [False, True], ids=["same_bytes", "features_that_differ"])
-@pytest.mark.parametrize("fault", ["none", "reset_after", "slow_down"])
+@pytest.mark.parametrize("fault", ["none", "reset_after", pytest.param("slow_down", marks=pytest.mark.slow)])
 def test_writers_of_one_shard_at_the_same_time_leave_one_of_each(lab, golden, writers, noise, fault):
     experiment = lab.experiment()
     lab.proxy.add(*rule(fault, seed=writers))
