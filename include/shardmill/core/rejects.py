@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shardmill.specs.manifest import Reject
+from shardmill.specs.manifest import Manifest, Reject
 
 _SHOWN = 3
 RETRYABLE_REASONS = frozenset({"time_out", "out_of_memory", "killed", "source_error"})
@@ -17,6 +17,19 @@ class TooManyRejectsError(RuntimeError):
 
 class RejectsMayPassError(RuntimeError):
     """More were refused than the run allows, but another try may refuse fewer."""
+
+
+class ReconcileError(RuntimeError):
+    """What came out of a shard is not what came in."""
+
+
+def check_reconciled(manifest: Manifest) -> None:
+    """Refuse a manifest that does not account for every sample. Raises ReconcileError."""
+    if manifest.samples_in != len(manifest.videos) + len(manifest.rejects):
+        raise ReconcileError(
+            f"{manifest.source.uri}: {manifest.samples_in} samples came in, {len(manifest.videos)} were published and "
+            f"{len(manifest.rejects)} refused: what this shard was made from is not what its manifest says"
+        )
 
 
 def may_pass(reject: Reject) -> bool:

@@ -14,7 +14,7 @@ from shardmill.adapters.records import Record
 from shardmill.adapters.store import MissingObjectError, Store, StoreSettings
 from shardmill.core import layout
 from shardmill.core.labels import LabelTable
-from shardmill.core.rejects import check_rejects
+from shardmill.core.rejects import ReconcileError, check_reconciled, check_rejects
 from shardmill.core.subsets import subset_of
 from shardmill.jobs.features.describing import Described, VideoClips, describe
 from shardmill.jobs.features.publication import Publication
@@ -22,10 +22,6 @@ from shardmill.specs.manifest import Draft, Manifest, Reject, SourceObject, Vide
 from shardmill.specs.recipes import FeatureRecipe
 
 DAMAGED = "damaged"
-
-
-class ReconcileError(RuntimeError):
-    """A shard's clips are not what its manifest says."""
 
 
 @dataclass(frozen=True)
@@ -157,11 +153,7 @@ def _build(task: _Task) -> Manifest:
         videos=tuple(publication.videos(order)),
         rejects=tuple(publication.rejects(order)),
     )
-    if manifest.samples_in != len(manifest.videos) + len(manifest.rejects):
-        raise ReconcileError(
-            f"expected {manifest.samples_in} videos, as the clips' manifest says, found {len(manifest.videos)} records "
-            f"and {len(manifest.rejects)} rejects: split the shard again"
-        )
+    check_reconciled(manifest)
     return manifest
 
 

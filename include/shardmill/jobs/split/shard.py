@@ -15,7 +15,7 @@ from shardmill.adapters import lake as commits
 from shardmill.adapters.source import SourceReader
 from shardmill.adapters.store import MissingObjectError, Store, StoreSettings, fetch_checked
 from shardmill.core import layout
-from shardmill.core.rejects import RejectsMayPassError, TooManyRejectsError, check_rejects, may_pass
+from shardmill.core.rejects import RejectsMayPassError, TooManyRejectsError, check_reconciled, check_rejects, may_pass
 from shardmill.jobs.split.cases import Samples, Wanted, cut
 from shardmill.jobs.split.publication import Publication
 from shardmill.specs.manifest import Draft, Manifest
@@ -24,10 +24,6 @@ from shardmill.specs.recipes import SplitRecipe
 
 class EmptyShardError(RuntimeError):
     """A shard holds no sample."""
-
-
-class ReconcileError(RuntimeError):
-    """What came out of a shard is not what came in."""
 
 
 @dataclass(frozen=True)
@@ -161,11 +157,7 @@ def _build(task: _Task) -> Manifest:
         publication.close(samples.count)
     made = {**draft.model_dump(), "tools": {**tools(), "shardmill": shardmill.__version__}}
     manifest = _added(retried, publication, made) if retried else _manifest(samples.count, publication, made)
-    if manifest.samples_in != len(manifest.videos) + len(manifest.rejects):
-        raise ReconcileError(
-            f"{draft.source.uri}: {manifest.samples_in} samples came in, {len(manifest.videos)} were published and "
-            f"{len(manifest.rejects)} refused"
-        )
+    check_reconciled(manifest)
     _check_rejects(manifest, writer, task.how.max_reject_share)
     return manifest
 
