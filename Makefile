@@ -7,7 +7,7 @@ LABELS ?=
 CONF ?= {}
 
 .DEFAULT_GOAL := help
-.PHONY: help setup python demo up down test test-all lint format lock doctor clean
+.PHONY: help setup python demo up down test test-all bench-split lint format lock doctor clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -32,6 +32,9 @@ test: setup lint ## lint, types, import contracts and tests
 
 test-all: setup lint ## the long tests too
 	@$(PY) -m pytest
+
+bench-split: setup ## measure split against the well-known shell pipeline
+	@$(PY) scripts/bench_split.py
 
 lint: setup ## ruff, types and import contracts
 	@.local/airflow/bin/ruff check .

@@ -4,8 +4,8 @@
 records, brings up an EMR cluster, trains a two-stream bi-LSTM on it, evaluates it, takes the cluster down, and writes
 a report. A stage does only what is missing: running it again, or clearing any task, repeats nothing that is there.
 
-**What it costs:** one cluster (see *Where*) from `create_cluster` to `delete_cluster`, which runs whatever failed
-before it; the cluster also ends itself when idle.
+**What it costs:** one cluster (see *Where*) from `create_cluster` to `delete_cluster`, and before it another one where
+a cluster is to cut the videos. They are ended whatever failed before, and also end themselves when idle.
 
 **What it leaves behind:** in the lake `raw/`, `clips/`, `features/`, and `runs/<run>/` with the model, the metrics and
 `report.html`.
@@ -49,7 +49,13 @@ def video_pipeline() -> None:
     # with a label table only): with none left they are skipped, and what follows looks at all of the run's shards.
     # What maps over a mapped task is removed when a whole run is cleared.
     ingested: Any = tasks.ingest.partial(spec_uri=spec_uri).expand(batch=planned)
-    clips: Any = tasks.split.partial(spec_uri=spec_uri).expand(batch=planned)
+    # Workers or a cluster cut the videos; the other way is skipped. A cluster of its own, for it needs no GPU.
+    clips: Any = tasks.split.partial(spec_uri=spec_uri).expand(batch=tasks.hand_out(spec_uri, planned))
+    create_split = CreateCluster(task_id="create_split_cluster", spec_uri=spec_uri, work="split").as_setup()
+    cut = RunJob(
+        task_id="split_on_cluster", job="split_on_cluster", result="split.json", spec_uri=spec_uri, work="split"
+    )
+    delete_split = DeleteCluster(task_id="delete_split_cluster", spec_uri=spec_uri, work="split")
     labelled = tasks.label(later)
     records: Any = tasks.features.partial(spec_uri=labelled).expand(batch=planned)
     selected = tasks.select(later)
@@ -60,13 +66,15 @@ def video_pipeline() -> None:
     delete = DeleteCluster(task_id="delete_cluster", spec_uri=spec_uri)
     report = tasks.report(spec_uri)
 
-    ingested >> clips >> labelled
+    ingested >> [clips, create_split]
+    create_split >> cut >> delete_split.as_teardown(setups=create_split)
+    [clips, cut] >> labelled
     records >> selected
     create >> train >> evaluate >> tasks.publish(spec_uri)
-    # The plan is a setup of both teardowns too (they take its spec_uri): a teardown runs when at least one of its
+    # The plan is a setup of all teardowns too (they take its spec_uri): a teardown runs when at least one of its
     # setups succeeded, so the cluster is ended even where create_cluster was marked failed after it came up.
     evaluate >> delete.as_teardown(setups=create)
-    delete >> report.as_teardown(on_failure_fail_dagrun=True)
+    [delete_split, delete] >> report.as_teardown(on_failure_fail_dagrun=True)
 
 
 video_pipeline()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
 import locale
 import os
 import platform
@@ -32,6 +33,11 @@ MEMORY_GIB = 7
 PORTS = {8080: "Airflow's UI and API", 5600: "the local AWS"}
 MAX_SOCKET_PATH = 107
 """Bytes; a Linux limit."""
+JAIL = ROOT / "include" / "shardmill" / "adapters" / "sandbox" / "jail.py"
+SANDBOX_MEND = (
+    "apt install bubblewrap, or allow user namespaces to users (sysctl -w user.max_user_namespaces=10000 "
+    "kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0, those that this kernel has)"
+)
 OK, NOTE, MISSING = "ok", "note", "MISSING"
 
 
@@ -167,6 +173,54 @@ def namespaces(uid: int, argv: Iterable[str] = UNSHARE) -> Finding:
     return Finding(OK, thing, "usable, PostgreSQL runs as nobody")
 
 
+def sandbox_trials(folder: str) -> dict[str, list[str]]:
+    """Give, by program, the commands that try each sandbox with little but /usr and a folder inside; the best first."""
+    beside = [Path("/", name) for name in ("lib", "lib64", "bin")]
+    links = {str(path): str(path.readlink()) for path in beside if path.is_symlink()}
+    folders = ["/usr", *(str(path) for path in beside if path.is_dir() and str(path) not in links)]
+    root = {"work": folder, "work_outside": folder, "tmp_bytes": 1 << 20, "links": list(links.items())}
+    plan = {"argv": ["true"], "environment": {"PATH": "/usr/bin:/bin"}, "limits": {"RLIMIT_CORE": 0}, "isolated": True}
+    plan["root"] = {**root, "binds": [(path, path) for path in folders]}
+    names = ("user", "map-root-user", "mount", "net", "pid", "ipc", "uts", "fork", "kill-child=SIGKILL")
+    jail = ["sh", "-c", 'exec "$@" "$$" 3</proc', "sh", "unshare", *(f"--{name}" for name in names), "--"]
+    namespaces = [f"--unshare-{name}" for name in ("user", "pid", "net", "ipc", "uts")]
+    behaviour = ["--die-with-parent", "--new-session", "--as-pid-1", "--cap-drop", "ALL", "--clearenv"]
+    mounts = ["--size", str(1 << 20), "--tmpfs", "/tmp", "--dev-bind", "/dev/null", "/dev/null"]  # noqa: S108
+    mounts += [word for path, target in links.items() for word in ("--symlink", target, path)]
+    mounts += [word for path in folders for word in ("--ro-bind", path, path)]
+    mounts += ["--bind", folder, folder, "--remount-ro", "/", "--chdir", folder]
+    bubble = ["bwrap", *namespaces, *behaviour, "--uid", "0", "--gid", "0", *mounts, "--", "/usr/bin/true"]
+    return {"bwrap": bubble, "unshare": [*jail, sys.executable, "-I", "-S", str(JAIL), json.dumps(plan)]}
+
+
+def sandbox(environment: Mapping[str, str], trials: Mapping[str, list[str]]) -> Finding:
+    """Try where videos would be read: they come from strangers, so nowhere else, unless the user allows it."""
+    thing, refusals = "sandbox", []
+    for name, argv in trials.items():
+        if shutil.which(name) is None:
+            refusals.append(f"{name}: not installed")
+            continue
+        try:
+            done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=20)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            refusals.append(f"{name}: {error}")
+            continue
+        if done.returncode == 0:
+            return Finding(OK, thing, "; ".join([f"by {name}", *refusals]))
+        said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        refusals.append(f"{name}: {said[-1].removeprefix(f'{name}: ')}")
+    found = "; ".join(refusals)
+    if environment.get("SHARDMILL_UNSANDBOXED_OK") == "1":
+        return Finding(NOTE, thing, f"none ({found}), allowed by SHARDMILL_UNSANDBOXED_OK", SANDBOX_MEND)
+    mend = f"{SANDBOX_MEND}; or, if you trust the videos: export SHARDMILL_UNSANDBOXED_OK=1"
+    return Finding(MISSING, thing, found, mend)
+
+
+def try_sandbox(environment: Mapping[str, str]) -> Finding:
+    with tempfile.TemporaryDirectory(prefix="shardmill-doctor-") as folder:
+        return sandbox(environment, sandbox_trials(str(Path(folder).resolve())))
+
+
 def socket_path(folder: Path) -> Finding:
     length = len(os.fsencode(folder / ".s.PGSQL.5432"))
     if length <= MAX_SOCKET_PATH:
@@ -299,6 +353,7 @@ def examine(environment: Mapping[str, str]) -> list[Finding]:
         executable_disk(ROOT),
         open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
         namespaces(os.getuid()),
+        try_sandbox(environment),
         socket_path(LOCAL / "state" / "postgres-socket"),
         *(port(number, what) for number, what in PORTS.items()),
         language(),

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import json
+import tarfile
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from shardmill import stages
 from shardmill.adapters import lake as commits
+from shardmill.adapters.records import read_records
 from shardmill.adapters.store import ChangedObjectError
 from shardmill.core.planning import BadRequestError
 from shardmill.jobs.label import TABLE
@@ -65,3 +69,96 @@ def test_labels_that_changed_between_two_tries_are_refused_and_never_half_taken(
     with pytest.raises(BadRequestError, match="changed since this run read them first"):
         stages.label(opened, opened.plan.numbers, lambda line: None)
     assert json.loads(opened.lake.get(f"runs/run/{TABLE}")) == {"somebody": ["else"]}
+
+
+def labelled_run(sample, folder, name, **asked):
+    """A run of the sample with a label table, its first two stages done."""
+    labels = folder / "labels.csv"
+    rows = []
+    for path in sorted(sample.glob("*.tar")):
+        with tarfile.open(path) as tar:
+            keys = {member.name.partition(".")[0] for member in tar}
+        rows += [f"{key},{'one' if number % 2 else 'two'}" for number, key in enumerate(sorted(keys))]
+    labels.write_text("video_id,labels\n" + "\n".join(rows) + "\n")
+    spec = VideoPipelineSpec(
+        source=f"file://{sample}",
+        lake=f"file://{folder / name}",
+        labels=f"file://{labels}",
+        preset="ultrafast",
+        max_reject_share=0.5,
+        **asked,
+    )
+    opened = stages.open_run(plan_run(spec, "run").spec_uri)
+    lines: list[str] = []
+    for stage in ("ingest", "split"):
+        stages.STAGES[stage](opened, opened.plan.numbers, lines.append)
+    return opened, lines
+
+
+def records_of(opened):
+    """Every record of the run, by video."""
+    asked = opened.run.asked
+    found = {}
+    for shard in opened.plan.numbers:
+        recipe = asked.feature_recipe(opened.labels.digest)
+        manifest = commits.latest_revision(opened.lake, "features", asked.dataset, recipe.hash, shard).manifest
+        for part in manifest.parts:
+            for record in read_records(opened.lake.get(part.name), part.name):
+                found[record.id] = record
+    return found
+
+
+def test_a_fused_split_makes_the_records_that_the_stages_make_one_after_the_other(sample, tmp_path):
+    fused, lines = labelled_run(sample, tmp_path, "fused", fused=True)
+    assert sum("records (new)" in line for line in lines) == 3
+    apart, _ = labelled_run(sample, tmp_path, "apart")
+    for opened in (fused, apart):
+        told: list[str] = []
+        for stage in ("label", "features"):
+            stages.STAGES[stage](opened, opened.plan.numbers, told.append)
+        assert ("nothing to do, all present" in told[-1]) == (opened is fused)
+    one, other = records_of(fused), records_of(apart)
+    assert list(one) == list(other)
+    assert one
+    for video, record in one.items():
+        for made, expected in ((record.rgb, other[video].rgb), (record.audio, other[video].audio)):
+            assert made.shape == expected.shape
+            assert np.abs(made.astype(int) - expected.astype(int)).max() <= 1
+        assert record.labels == other[video].labels
+
+
+def test_a_fused_split_that_was_killed_makes_the_records_of_what_it_finds_cut(sample, tmp_path, monkeypatch):
+    from shardmill.jobs import features
+
+    class KilledError(Exception):
+        pass
+
+    def killed(*arguments, **options):
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(features, "featurize_shard", killed)
+        with pytest.raises(KilledError):
+            labelled_run(sample, tmp_path, "fused", fused=True)
+    fused = stages.open_run(f"file://{tmp_path}/fused/runs/run/spec.json")
+    lines: list[str] = []
+    stages.split(fused, fused.plan.numbers, lines.append)
+    assert sum("nothing to do" in line for line in lines) >= 1, "the clips were there"
+    assert sum("records (new)" in line for line in lines) == 3
+
+
+def test_a_fused_run_without_a_label_table_is_refused_by_field():
+    with pytest.raises(ValueError, match="fused: needs a label table"):
+        VideoPipelineSpec(fused=True)
+
+
+def test_how_far_a_split_is_is_shown_where_people_look(opened, monkeypatch):
+    from shardmill.jobs.split import progress
+
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN", 0.0)
+    shown: list[str] = []
+    watched = replace(opened, show=shown.append)
+    for stage in ("ingest", "split"):
+        stages.STAGES[stage](watched, opened.plan.numbers, lambda line: None)
+    assert shown
+    assert all("clips/s" in line and " MB" in line for line in shown)

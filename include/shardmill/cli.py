@@ -13,7 +13,8 @@ from pathlib import Path
 from shardmill import stages
 from shardmill.cli_lake import COMMANDS
 
-CLUSTER_JOBS = ("train", "evaluate")
+TRAINING_JOBS = ("train", "evaluate")
+SPLIT_JOB = "split_on_cluster"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,8 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         stage = jobs.add_parser(name, help=f"do the stage {name} for shards of a run")
         stage.add_argument("spec", help="URI of the run's spec.json")
         stage.add_argument("shards", nargs="*", type=int, help="shard numbers; none for all of the run's")
-    for name in CLUSTER_JOBS:
+    for name in TRAINING_JOBS:
         jobs.add_parser(name, help=f"{name} a run's model, inside spark-submit").add_argument("spec", help="URI")
+    jobs.add_parser(SPLIT_JOB, help="split a run's shards, inside spark-submit").add_argument("spec", help="URI")
     jobs.add_parser("report", help="write a run's report").add_argument("spec", help="URI of the run's spec.json")
     for name, command in COMMANDS.items():
         command.arguments(jobs.add_parser(name, help=command.help))
@@ -44,8 +46,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(asked: argparse.Namespace) -> int:
     if asked.job in COMMANDS:
         return COMMANDS[asked.job].run(asked)
-    if asked.job in CLUSTER_JOBS:
+    if asked.job in TRAINING_JOBS:
         return int(importlib.import_module(f"shardmill.jobs.{asked.job}").main([asked.spec]))
+    if asked.job == SPLIT_JOB:
+        from shardmill.jobs import split_on_cluster
+
+        return split_on_cluster.main([asked.spec], split_on_cluster.Splitting(split_one, stages.hopeless_errors))
     if asked.job == "plan":
         print(_plan(asked.asked, asked.run))
     elif asked.job == "sample":
@@ -68,6 +74,11 @@ def _plan(path: Path, run: str) -> str:
     from shardmill.specs.video_pipeline import VideoPipelineSpec
 
     return plan_run(VideoPipelineSpec.model_validate_json(path.read_bytes()), run).spec_uri
+
+
+def split_one(spec_uri: str, shard: int, workers: int, say: stages.Say) -> str:
+    """Split one shard of a run, where a task of Spark does it."""
+    return stages.split(stages.open_run(spec_uri), [shard], say)
 
 
 def _say(line: str) -> None:

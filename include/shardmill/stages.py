@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from shardmill.adapters.access import Access
 from shardmill.adapters.run_folder import load, load_run
 from shardmill.adapters.store import Store, StoreSettings
 from shardmill.specs.run import RunLabels, RunPlan, RunSpec
+
+if TYPE_CHECKING:
+    from shardmill.jobs.split import Splitting
 
 Say = Callable[[str], None]
 
@@ -32,6 +35,8 @@ class OpenRun:
     lake: Store
     run: RunSpec
     access: Access
+    show: Say = lambda line: None
+    """Shows how far a stage is where people look while it runs."""
 
     def settings_of(self, uri: str) -> StoreSettings | None:
         """Tell how something is reached that the run reads beside its shards."""
@@ -72,18 +77,54 @@ def ingest(opened: OpenRun, shards: Sequence[int], say: Say) -> str:
 
 
 def split(opened: OpenRun, shards: Sequence[int], say: Say) -> str:
-    """Cut every video of some shards into exact clips; what was cut by this recipe is skipped."""
+    """Cut every video of some shards into exact clips; what was cut by this recipe is skipped.
+
+    Where the run asks for it (`fused`), their records are made on the way, out of the decoding that proves the clips.
+    """
     from shardmill.jobs.split import Splitting, split_shard
 
     asked = opened.run.asked
     retries = {planned.shard: planned.retry_of for planned in opened.plan.shards}
-    how = Splitting(max_reject_share=asked.max_reject_share, settings=opened.access.source_settings, progress=say)
+    how = Splitting(
+        max_reject_share=asked.max_reject_share,
+        settings=opened.access.source_settings,
+        progress=say,
+        watch=lambda line: opened.show(_say(line, say)),
+    )
+    fusing = _Fusing(opened, say) if asked.fused else None
 
     def cut(shard: int) -> ShardOutcome:
-        return split_shard(opened.lake, asked.dataset, shard, asked.split_recipe, replace(how, retry_of=retries[shard]))
+        planned = replace(how, retry_of=retries[shard])
+        if fusing is not None:
+            return fusing.split(shard, planned)
+        return split_shard(opened.lake, asked.dataset, shard, asked.split_recipe, planned)
 
-    outcomes = _each(shards, cut, say)
-    return _tell("split", outcomes, say)
+    return _tell("split", _each(shards, cut, say), say)
+
+
+class _Fusing:
+    """Splits shards and makes their records at once."""
+
+    def __init__(self, opened: OpenRun, say: Say) -> None:
+        from shardmill.jobs.label import given_table
+
+        self._opened, self._say = opened, say
+        self._table = given_table(opened.run, opened.settings_of(opened.run.asked.labels))
+        self._recipe = opened.run.asked.feature_recipe(self._table.digest)
+
+    def split(self, shard: int, how: Splitting) -> ShardOutcome:
+        """Do both for a shard. What an earlier try cut is decoded once more for its records."""
+        from shardmill.jobs.features import Featurizing, Prepared, featurize_shard
+        from shardmill.jobs.split import split_shard
+
+        lake, asked, settings = self._opened.lake, self._opened.run.asked, self._opened.access.source_settings
+        with lake.scratch("described-") as folder:
+            prepared = Prepared(self._recipe, folder, settings)
+            done = split_shard(lake, asked.dataset, shard, asked.split_recipe, replace(how, footage=prepared.take))
+            making = Featurizing(max_reject_share=asked.max_reject_share, settings=settings, prepared=prepared)
+            records = featurize_shard(lake, (asked.dataset, shard), self._recipe, self._table, making)
+            self._say(f"shard {shard:06d}: {records.records} records ({records.why})")
+        return done
 
 
 def label(opened: OpenRun, shards: Sequence[int], say: Say) -> str:

@@ -1,4 +1,4 @@
-"""Operators for an EMR cluster that never outlives its run, and for the steps on it."""
+"""Operators for EMR clusters that never outlive their run, and for the steps on them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from shardmill_airflow.connections import client
 from shardmill_airflow.outcomes import SUMMARY, failing_for_good, summarised
+from shardmill_airflow.run_clusters import cluster_name, cluster_spec, executors, lasting_failure, run_of, why_none
 from shardmill_airflow.tasks import open_run
 from shardmill_airflow.triggers import TIMED_OUT, EmrWait
 
 if TYPE_CHECKING:
-    from shardmill.adapters.store import Store
-    from shardmill.specs.cluster import ClusterSpec
-    from shardmill.specs.run import RunSpec
+    from shardmill_airflow.run_clusters import Work
 
 COMING_UP = ["STARTING", "BOOTSTRAPPING"]
 COMING_UP_SECONDS = 45 * 60
@@ -25,47 +24,14 @@ SLACK = timedelta(minutes=15)
 """The trigger says when time is up; the deferral's own time-out, which would cancel nothing, comes behind it."""
 
 
-def cluster_name(run: str) -> str:
-    """Name a run's cluster; every try of every task of the run finds it by this name."""
-    return f"shardmill-{run}"
-
-
-def run_of(spec_uri: str) -> str:
-    """Read a run's name from the URI of its spec.json, without asking the lake."""
-    return spec_uri.rsplit("/", 2)[1]
-
-
-def cluster_spec(run: RunSpec, image_id: str, region: str) -> ClusterSpec:
-    """Make the spec of a run's cluster."""
-    from shardmill.specs.cluster import ClusterSpec
-
-    asked = run.asked
-    shared = set(ClusterSpec.model_fields) & set(type(asked).model_fields)
-    values: dict[str, Any] = {name: getattr(asked, name) for name in shared}
-    values |= {
-        "name": cluster_name(run.run),
-        "run": run.run,
-        "image_id": image_id,
-        "region": region,
-        "log_uri": f"{run.folder}/logs",
-        "deadline": (datetime.now(UTC) + timedelta(hours=asked.max_hours)).isoformat(timespec="seconds"),
-    }
-    return ClusterSpec(**values)
-
-
-def is_finished(lake: Store, run: RunSpec) -> bool:
-    """Say whether the run's model is trained and evaluated, so that no cluster is needed."""
-    return all(lake.head(f"runs/{run.run}/{name}") for name in ("model/model.json", "metrics.json"))
-
-
 class CreateCluster(BaseOperator):
-    """Bring up the run's cluster, or join the one that an earlier try brought up."""
+    """Bring up the run's cluster for some work, or join the one that an earlier try brought up."""
 
-    template_fields = ("spec_uri",)
+    template_fields = ("spec_uri", "work")
 
-    def __init__(self, *, spec_uri: Any, **kwargs: Any) -> None:
+    def __init__(self, *, spec_uri: Any, work: Work = "train", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.spec_uri = spec_uri
+        self.spec_uri, self.work = spec_uri, work
         self.cluster_id = ""
 
     def execute(self, context: Any) -> None:
@@ -73,17 +39,17 @@ class CreateCluster(BaseOperator):
         from shardmill.core.emr_request import cluster_request
 
         opened = open_run(self.spec_uri)
-        lake, run = opened.lake, opened.run
-        if is_finished(lake, run):
+        if why := why_none(opened, self.work):
             with summarised() as lines:
-                lines.append("nothing to do: the model is trained and evaluated, no cluster is made")
+                lines.append(f"nothing to do: {why}, no cluster is made")
                 self.log.info("%s", lines[-1])
             return
-        emr, ec2 = client("emr"), client("ec2")
+        run, emr, ec2 = opened.run, client("emr"), client("ec2")
         with failing_for_good():
             image_id = run.asked.image_id or clusters.newest_image(ec2)
             clusters.check_image(ec2, image_id)
-            request = cluster_request(cluster_spec(run, image_id, emr.meta.region_name))
+            executors(run, self.work, ec2)  # what cannot be asked of these nodes is told before they cost
+            request = cluster_request(cluster_spec(run, self.work, image_id, emr.meta.region_name))
             self.cluster_id, created = clusters.ensure_cluster(emr, client("emr", attempts=1), request)
         self.log.info("%s cluster %s (%s)", "created" if created else "joined", self.cluster_id, request["Name"])
         self.defer(
@@ -111,13 +77,13 @@ class CreateCluster(BaseOperator):
 class RunJob(BaseOperator):
     """Run a job of this package as a step on the run's cluster, or join the step of an earlier try."""
 
-    template_fields = ("spec_uri", "job")
+    template_fields = ("spec_uri", "job", "work")
 
-    def __init__(self, *, spec_uri: Any, job: str, result: str, **kwargs: Any) -> None:
+    def __init__(self, *, spec_uri: Any, job: str, result: str, work: Work = "train", **kwargs: Any) -> None:
         """``result`` is the file in the run's folder that the job commits last."""
         # The deadline of the cluster ends the wait, and cancels; Airflow's own time-out, which cannot, comes later.
         super().__init__(**{"execution_timeout": timedelta(days=8)} | kwargs)
-        self.spec_uri, self.job, self.result = spec_uri, job, result
+        self.spec_uri, self.job, self.result, self.work = spec_uri, job, result, work
         self.step: tuple[str, str] | None = None
 
     def execute(self, context: Any) -> None:
@@ -133,18 +99,20 @@ class RunJob(BaseOperator):
                 self.log.info("%s", lines[-1])
             return
         emr = client("emr")
-        name = cluster_name(run.run)
+        name = cluster_name(run.run, self.work)
         alive = clusters.live_clusters(emr, name)
         if not alive:
-            raise clusters.ClusterLostError(f"no live cluster {name}: clear create_cluster to make one")
+            raise clusters.ClusterLostError(f"no live cluster {name}: clear the task that creates it")
         deadline = clusters.cluster_deadline(emr, alive[0])
-        step = spark_step(
-            f"{self.job} {run.run}",
-            code=ship_code(lake),
-            arguments=(self.job, self.spec_uri),
-            workers=run.asked.workers,
-        )
         with failing_for_good():
+            workers, settings = executors(run, self.work, client("ec2"))
+            step = spark_step(
+                f"{self.job} {run.run}",
+                code=ship_code(lake),
+                arguments=(self.job, self.spec_uri),
+                workers=workers,
+                settings=settings,
+            )
             step_id, added = clusters.ensure_step(emr, client("emr", attempts=1), alive[0], step)
         self.step = alive[0], step_id
         self.log.info("%s step %s on %s", "added" if added else "joined", step_id, alive[0])
@@ -172,7 +140,10 @@ class RunJob(BaseOperator):
         if state == "CANCELLED":
             raise AirflowFailException(f"step {step_id} ({self.job}) was cancelled")
         if state != "COMPLETED":
-            raise StepFailedError(f"step {step_id} ({self.job}) is {state}: {why}")
+            message = f"step {step_id} ({self.job}) is {state}: {why}"
+            if lasting_failure(open_run(self.spec_uri), self.work):
+                raise AirflowFailException(message)
+            raise StepFailedError(message)
         seconds = round(time.time() - started, 1)
         context["ti"].xcom_push(SUMMARY, {"line": f"{self.job} completed", "seconds": seconds})
         self.log.info("step %s completed in %s s", step_id, seconds)
@@ -185,21 +156,22 @@ class RunJob(BaseOperator):
 
 
 class DeleteCluster(BaseOperator):
-    """End every live cluster of the run, found by name whatever became of the tasks before; wait until it is gone.
+    """End every live cluster of the run for some work, found by name whatever became of the tasks before.
 
-    It asks nothing but EMR, and tries for hours: a teardown that gives up leaves a cluster that costs money.
+    It waits until they are gone, asks nothing but EMR, and tries for hours: a teardown that gives up leaves a cluster
+    that costs money.
     """
 
-    template_fields = ("spec_uri",)
+    template_fields = ("spec_uri", "work")
 
-    def __init__(self, *, spec_uri: Any, **kwargs: Any) -> None:
+    def __init__(self, *, spec_uri: Any, work: Work = "train", **kwargs: Any) -> None:
         patience: dict[str, Any] = {
             "retries": 10,
             "retry_exponential_backoff": 2.0,
             "max_retry_delay": timedelta(minutes=15),
         }
         super().__init__(**patience | kwargs)
-        self.spec_uri = spec_uri
+        self.spec_uri, self.work = spec_uri, work
 
     def execute(self, context: Any) -> None:
         self._end(context, [])
@@ -211,7 +183,7 @@ class DeleteCluster(BaseOperator):
     def _end(self, context: Any, ended: list[str]) -> None:
         from shardmill.adapters import emr as clusters
 
-        left = clusters.end_clusters(client("emr"), cluster_name(run_of(self.spec_uri)))
+        left = clusters.end_clusters(client("emr"), cluster_name(run_of(self.spec_uri), self.work))
         if left:
             self.log.info("ending %s", ", ".join(left))
             self.defer(

@@ -11,6 +11,7 @@ from airflow.sdk import Asset, get_current_context, task
 from shardmill_airflow.connections import access
 from shardmill_airflow.forms import read_form
 from shardmill_airflow.outcomes import FAILURE, SUMMARY, failing_for_good, summarised
+from shardmill_airflow.run_clusters import check_reach
 
 if TYPE_CHECKING:
     from shardmill.stages import OpenRun
@@ -47,6 +48,7 @@ def plan(params: dict[str, Any] | None = None, dag_run: Any = None, ti: Any = No
     with summarised() as lines, failing_for_good():
         if not asked.lake.startswith("s3://"):
             raise BadRequestError(f"lake: EMR reads and writes s3:// only, found {asked.lake}")
+        check_reach(asked)
         planned = plan_run(asked, f"{dag_run.dag_id}.{dag_run.run_id}", access(asked.source_connection))
         for line in planned.lines:
             log.info("%s", line)
@@ -61,6 +63,17 @@ def ingest(spec_uri: str, batch: list[int]) -> list[int]:
     """Take a batch of shards into the lake, by reference or as verified copies; what is present is skipped."""
     _do("ingest", spec_uri, batch)
     return batch
+
+
+@task
+def hand_out(spec_uri: str, batches: list[list[int]]) -> list[list[int]]:
+    """Give the workers the batches to split, or none of them where a cluster does it."""
+    opened = open_run(spec_uri)
+    with summarised() as lines:
+        mine = opened.run.asked.where == "workers"
+        lines.append(f"{len(batches)} batches for the workers" if mine else "a cluster of the run splits the shards")
+        log.info("%s", lines[-1])
+    return batches if mine else []
 
 
 @task
@@ -117,8 +130,9 @@ def report(spec_uri: str) -> str:
         outcomes, failure = _task_outcomes(ti, states)
         lines.append(write_report(opened.lake, opened.run, outcomes, failure=failure))
         log.info("the report is at %s", lines[-1])
-    if states.get("delete_cluster") == "failed":
-        raise RuntimeError("delete_cluster failed: a cluster of this run may be alive; clear that task")
+    for teardown in ("delete_split_cluster", "delete_cluster"):
+        if states.get(teardown) == "failed":
+            raise RuntimeError(f"{teardown} failed: a cluster of this run may be alive; clear that task")
     return lines[-1]
 
 

@@ -6,7 +6,7 @@ from botocore.exceptions import EndpointConnectionError
 from moto import mock_aws
 
 from shardmill.adapters import emr as clusters
-from shardmill.core.emr_request import cluster_request, spark_step
+from shardmill.core.emr_request import NodeSize, cluster_request, spark_step
 from shardmill.specs.cluster import ClusterSpec
 
 
@@ -106,3 +106,13 @@ def test_an_account_without_our_image_is_told_to_bake_one(emr):
     ec2 = boto3.client("ec2", region_name="us-east-1")
     with pytest.raises(clusters.RefusedError, match="bake one or name one"):
         clusters.newest_image(ec2)
+
+
+def test_the_size_of_a_node_is_ec2s_word(emr):
+    ec2 = boto3.client("ec2", region_name="us-east-1")
+    assert clusters.node_size(ec2, "m5.2xlarge") == NodeSize(cores=8, memory_mib=32768)
+
+
+def test_an_instance_type_that_ec2_does_not_know_is_refused(emr):
+    with pytest.raises(clusters.RefusedError, match=r"split_type: .*m5\.3xlarge"):
+        clusters.node_size(boto3.client("ec2", region_name="us-east-1"), "m5.3xlarge")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -19,7 +20,8 @@ import numpy as np
 import pytest
 
 from shardmill.adapters.process import list_processes, read_process
-from shardmill.adapters.video import CutVideo, StoppedError, VideoError, cut_video
+from shardmill.adapters.video.cut import CutVideo, cut_video
+from shardmill.adapters.video.error import StoppedError, VideoError
 from shardmill.adapters.video.probe import best_ticks, probe
 from shardmill.specs.recipes import SplitRecipe
 
@@ -109,6 +111,48 @@ def test_any_frame_rate_is_cut_without_loss(run_ffmpeg, tmp_path, rate, suffix):
     check_exact(source, cut(source, tmp_path / "clips"))
 
 
+@pytest.mark.parametrize("picked", ["1", r"not(mod(n\,7))+not(mod(n\,3))*lt(t\,3)+gt(t\,4.1)*lt(t\,4.9)"])
+def test_clips_hold_b_frames_and_begin_at_0_for_readers_with_and_without_edit_lists(
+    run_ffmpeg, source, tmp_path, picked
+):
+    selected = ("-vf", f"select='{picked}'", "-fps_mode", "vfr")
+    run_ffmpeg(*TESTSRC, "testsrc2=s=64x48:r=30:d=5", *TESTSRC, "sine=d=5", *selected, *X264, "-c:a", "aac", source)
+    done = cut(source, tmp_path / "clips", RECIPE.model_copy(update={"preset": "veryfast"}))
+    clips = check_exact(source, done)
+    for (_, path), clip in zip(done.clips, clips, strict=True):
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            packets = [packet for packet in container.demux(stream) if packet.size]
+            assert stream.start_time == 0
+        assert [packet.is_keyframe for packet in packets] == [True] + [False] * (len(packets) - 1)
+        assert all(before.dts < after.dts for before, after in pairwise(packets))
+        assert all(packet.dts <= packet.pts for packet in packets)
+        with av.open(str(path)) as container:
+            frames = list(container.decode(video=0))
+        last = frames[-1]
+        assert (last.pts + last.duration) * last.time_base == clip.length
+        assert any(frame.pict_type.name == "B" for frame in frames)
+        with av.open(str(path), options={"ignore_editlist": "1"}) as container:
+            assert tuple(frame.pts * frame.time_base for frame in container.decode(video=0)) == clip.times
+
+
+@pytest.mark.skipif(shutil.which("ffprobe") is None, reason="needs an ffprobe that is not ours")
+def test_another_build_reads_clips_with_b_frames_from_0_to_their_end(run_ffmpeg, source, tmp_path):
+    run_ffmpeg(*TESTSRC, "testsrc2=s=64x48:r=25:d=3.2", *TESTSRC, "sine=d=4", *X264, "-c:a", "aac", source)
+    for (_, path), length, frames in zip(cut(source, tmp_path / "clips").clips, (2.0, 1.2), ("50", "30"), strict=True):
+        shown = subprocess.run(
+            ["ffprobe", "-v", "error", "-show_streams", "-show_packets", "-of", "json", str(path)],
+            capture_output=True, check=True, timeout=60,
+        )  # fmt: skip
+        read = json.loads(shown.stdout)
+        video, audio = read["streams"]
+        assert not shown.stderr
+        assert (float(video["start_time"]), float(video["duration"]), video["nb_frames"]) == (0, length, frames)
+        assert (float(audio["start_time"]), float(audio["duration"])) == (0, pytest.approx(length, abs=0.001))
+        times = [packet["pts"] for packet in read["packets"] if packet["codec_type"] == "video"]
+        assert (min(times), sorted(times) != times) == (0, True)
+
+
 def test_a_variable_rate_stays_variable(run_ffmpeg, source, tmp_path):
     picked = r"select='not(mod(n\,7))+not(mod(n\,3))*lt(t\,3)+gt(t\,4.1)*lt(t\,4.9)'"
     run_ffmpeg(*TESTSRC, "testsrc2=s=64x48:r=30:d=9", "-vf", picked, "-fps_mode", "vfr", *X264, source)
@@ -182,6 +226,17 @@ def test_the_sound_stays_with_its_picture(run_ffmpeg, source, tmp_path):
             heard = np.flatnonzero(np.abs(samples[second * 16000 : (second + 1) * 16000]) > 0.3)
             if heard.size:  # the last clip is one second long
                 assert abs(heard[0] / 16000 - 0.1) < 0.002
+
+
+def test_a_sound_that_is_over_before_the_picture_or_begins_behind_it_is_none(run_ffmpeg, tmp_path):
+    for name, offset in (
+        ("before", ("-itsoffset", "4", *TESTSRC, "testsrc2=s=64x48:r=25:d=1", *TESTSRC, "sine=d=3")),
+        ("behind", (*TESTSRC, "testsrc2=s=64x48:r=25:d=1", "-itsoffset", "5", *TESTSRC, "sine=d=3")),
+    ):
+        source = tmp_path / f"{name}.mkv"
+        run_ffmpeg(*offset, *X264, "-c:a", "flac", source)
+        (clip,) = check_exact(source, cut(source, tmp_path / name))
+        assert clip.audio is None
 
 
 def test_a_sound_that_begins_late_is_silent_until_then_and_one_that_ends_early_ends(run_ffmpeg, tmp_path):
@@ -357,7 +412,7 @@ def test_no_ffmpeg_outlives_a_process_that_was_killed(run_ffmpeg, source, tmp_pa
     run_ffmpeg(*TESTSRC, "testsrc2=s=1280x720:r=30:d=30", *X264, source)
     (tmp_path / "clips").mkdir()
     program = (
-        "import sys, threading; from pathlib import Path; from shardmill.adapters.video import cut_video; "
+        "import sys, threading; from pathlib import Path; from shardmill.adapters.video.cut import cut_video; "
         "from shardmill.specs.recipes import SplitRecipe; "
         "cut_video(Path(sys.argv[1]), SplitRecipe(preset='slow'), name='a', folder=Path(sys.argv[2]), "
         "stop=threading.Event())"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardmill.core.grid import exact_seconds, key_times, last_length, plan_clips
+from shardmill.core.grid import decode_times, exact_seconds, key_times, last_length, plan_clips
 
 TWO = Fraction(2)
 
@@ -100,3 +100,12 @@ def test_a_video_of_one_frame_is_one_clip(declared):
     (plan,) = plan_clips([77], Fraction(1, 1000), TWO, declared)
     assert (plan.number, plan.start, plan.times) == (0, 77, (0,))
     assert 1 <= plan.length <= 2000
+
+
+@given(st.lists(st.integers(-1000, 1000), unique=True, max_size=40))
+def test_frames_are_decoded_in_order_and_never_later_than_shown(shown):
+    decoded = decode_times(shown)
+    assert all(before < after for before, after in pairwise(decoded))
+    assert all(turn <= time for turn, time in zip(decoded, shown, strict=True))
+    assert not shown or any(turn == time for turn, time in zip(decoded, shown, strict=True))
+    assert len({time - turn for turn, time in zip(decoded, sorted(shown), strict=True)}) <= 1

@@ -4,7 +4,17 @@ import tarfile
 
 import pytest
 
-from shardmill.core.tar_header import DIRECTORY, LONG_NAME, PAX, REGULAR, TarHeaderError, parse_header, pax_size
+from shardmill.core.tar_header import (
+    DIRECTORY,
+    GLOBAL_PAX,
+    LONG_NAME,
+    PAX,
+    REGULAR,
+    SPECIAL,
+    TarHeaderError,
+    parse_header,
+    pax_values,
+)
 
 
 def block(kind: bytes = tarfile.REGTYPE, size: int = 5, name: str = "a.mp4") -> bytes:
@@ -15,15 +25,21 @@ def block(kind: bytes = tarfile.REGTYPE, size: int = 5, name: str = "a.mp4") -> 
 
 @pytest.mark.parametrize(
     ("kind", "expected"),
-    [(b"0", REGULAR), (b"\0", REGULAR), (b"5", DIRECTORY), (b"L", LONG_NAME), (b"x", PAX), (b"g", PAX)],
+    [(b"0", REGULAR), (b"\0", REGULAR), (b"5", DIRECTORY), (b"L", LONG_NAME), (b"x", PAX), (b"g", GLOBAL_PAX)],
 )
 def test_kinds_that_a_shard_may_hold(kind, expected):
     assert parse_header(block(kind)).kind == expected
 
 
-@pytest.mark.parametrize("kind", [b"1", b"2", b"3", b"4", b"6", b"S", b"Z"])
-def test_links_devices_and_sparse_files_are_refused(kind):
-    with pytest.raises(TarHeaderError, match="expected a regular file"):
+@pytest.mark.parametrize("kind", [b"1", b"2", b"3", b"4", b"6"])
+def test_links_and_devices_have_no_content(kind):
+    header = parse_header(block(kind))
+    assert (header.kind, header.size, header.name, bool(header.what)) == (SPECIAL, 0, "a.mp4", True)
+
+
+@pytest.mark.parametrize("kind", [b"S", b"M", b"V", b"Z"])
+def test_sparse_and_unknown_members_are_refused(kind):
+    with pytest.raises(TarHeaderError, match="expected a file, found a member of type"):
         parse_header(block(kind))
 
 
@@ -43,14 +59,13 @@ def test_a_flipped_bit_is_found(position):
         parse_header(bytes(damaged))
 
 
-def test_a_pax_header_may_set_the_size():
-    assert pax_size(b"20 size=12345678901\n") == 12345678901
-    assert pax_size(b"12 path=abc\n12 size=512\n") == 512
-    assert pax_size(b"12 path=abc\n") is None
-    assert pax_size(b"") is None
+def test_pax_records_are_read():
+    assert pax_values(b"20 size=12345678901\n") == {"size": b"12345678901"}
+    assert pax_values(b"12 path=abc\n12 size=512\n") == {"path": b"abc", "size": b"512"}
+    assert pax_values(b"") == {}
 
 
 @pytest.mark.parametrize("content", [b"junk", b"99 path=a\n", b"12 path=abcX", b"12 size=abc\n"])
 def test_damaged_pax_records_are_refused(content):
     with pytest.raises(TarHeaderError):
-        pax_size(content)
+        pax_values(content)

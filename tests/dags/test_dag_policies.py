@@ -73,6 +73,22 @@ def test_every_cluster_is_torn_down_even_where_its_own_setup_failed(dags):
             assert other_setups, "a teardown runs when one of its setups succeeded: it needs one that comes earlier"
 
 
+def test_a_cluster_is_used_and_torn_down_by_the_tasks_of_the_same_work(dags):
+    for dag in dags.values():
+        for creator in (task for task in dag.tasks if task.task_type == "CreateCluster"):
+            followers = [dag.get_task(name) for name in creator.downstream_task_ids]
+            assert {task.task_type for task in followers} == {"RunJob", "DeleteCluster"}, creator.task_id
+            assert {task.work for task in followers} == {creator.work}, creator.task_id
+        works = [task.work for task in dag.tasks if task.task_type == "CreateCluster"]
+        assert len(works) == len(set(works))
+
+
+def test_what_comes_behind_both_ways_to_split_waits_for_both_and_takes_either(dags):
+    label = dags["video_pipeline"].get_task("label")
+    assert label.upstream_task_ids == {"split", "split_on_cluster"}
+    assert label.trigger_rule == "none_failed"
+
+
 def test_a_teardown_of_a_cluster_outlasts_hours_without_aws(dags):
     for dag in dags.values():
         for task in dag.tasks:

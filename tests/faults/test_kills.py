@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from dataclasses import replace
 
 import pytest
@@ -52,6 +53,44 @@ def test_a_kill_at_any_time_leaves_what_an_undisturbed_run_leaves(lab, golden, s
     experiment.until_done(Asked("last"))
     assert any(end.error == "killed" for end in experiment.ended)
     assert not experiment.violations(golden)
+
+
+@pytest.mark.parametrize("moments", [3, pytest.param(10, marks=pytest.mark.slow)])
+def test_a_split_killed_at_any_moment_leaves_what_an_undisturbed_one_leaves_and_repeats_at_most_a_part(
+    long_lab, moments
+):
+    """The parts hold a video each; the sandboxes are those of production, and die with their worker."""
+    generator = random.Random(20 + moments)
+    undisturbed = long_lab.experiment()
+    undisturbed.run(Asked("ingest", stages=("ingest",)))
+    started = time.monotonic()
+    assert [end.error for end in undisturbed.run(Asked("split", stages=("split",), sandboxed=True))] == [""]
+    whole, kills = time.monotonic() - started, 0
+    while kills < moments:
+        experiment = long_lab.experiment()
+        experiment.run(Asked("ingest", stages=("ingest",)))
+        moment = generator.uniform(0.1, whole)
+        [killed] = experiment.run(Asked("killed", stages=("split",), sandboxed=True, kill_after=moment))
+        if killed.error != "killed":
+            whole = moment  # it was done before, on a machine that has less to do now
+            continue
+        kills += 1
+        [ended] = experiment.run(Asked("again", stages=("split",), sandboxed=True))
+        assert ended.error == ""
+        entries = long_lab.proxy.history.entries(kind="part", method="PUT")
+        puts = [entry.key for entry in entries if "/clips/" in entry.key and experiment.name in entry.key]
+        assert len(puts) - len(set(puts)) <= 1, moment
+        assert _parts(experiment) == _parts(undisturbed), moment
+        found = experiment.found()
+        assert (found.scratch, found.open_uploads) == ([], []), moment
+
+
+def _parts(experiment):
+    return {
+        item.key.partition("/clips/")[2]: experiment.lake.get(item.key)
+        for item in experiment.lake.list("clips")
+        if item.key.endswith(".tar")
+    }
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 STAGES = ("ingest", "split", "features")
-ZYGOTE = Path(__file__).with_name("zygote.py")
+TESTS = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Asked:
     """Size of the file system that its scratch folder lies in; 0 for a large one."""
     ingest: str = "copy"
     piece_bytes: int = 40_000
+    sandboxed: bool = False
+    """Whether videos are cut as in production; else in the writer's own process, which starts faster."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Writers:
         self._folder = folder
         self._count = 0
         self._process = subprocess.Popen(
-            [sys.executable, str(ZYGOTE)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "faults.zygote"], cwd=TESTS, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self._read()
 
@@ -92,6 +94,7 @@ class Writers:
                     "pause_seconds": each.pause_seconds,
                     "scratch_bytes": each.scratch_bytes,
                     "piece_bytes": each.piece_bytes,
+                    "sandboxed": each.sandboxed,
                     "answer": str(self._folder / f"answer-{self._count:05d}.json"),
                 }
             )

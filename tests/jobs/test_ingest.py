@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from faults.bucket import Bucket
 
 from shardmill.adapters import lake as commits
 from shardmill.adapters import source as sources
@@ -13,9 +14,7 @@ from shardmill.adapters.sample_files import encode_scene, write_tar
 from shardmill.adapters.store import (
     ChangedObjectError,
     DamagedObjectError,
-    ObjectInfo,
     Store,
-    StoreSettings,
     fetch_checked,
 )
 from shardmill.core.sample_scenes import Scene
@@ -257,28 +256,6 @@ def test_a_source_that_changes_in_the_middle_is_planned_anew_as_a_new_revision(l
 
 
 # Against the ETag -------------------------------------------------------------------------------------------------
-
-
-class Bucket:
-    """A bucket whose object is read as these bytes, one after the other; the last one from then on.
-
-    Its ETag is the name of its folder.
-    """
-
-    contents: tuple[bytes, ...] = ()
-    reads = 0
-
-    def __init__(self, uri: str, settings: StoreSettings | None = None) -> None:
-        self.uri = uri
-
-    def head(self, key: str) -> ObjectInfo:
-        return ObjectInfo(key, len(Bucket.contents[0]), self.uri.rpartition("/")[2])
-
-    def stream(self, key: str, version: str, *, start: int, end: int) -> Iterator[bytes]:
-        Bucket.reads += 1
-        first, *rest = Bucket.contents
-        Bucket.contents = tuple(rest) or (first,)
-        yield first[start:end]
 
 
 @pytest.fixture

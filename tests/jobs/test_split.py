@@ -4,19 +4,21 @@ import io
 import json
 import tarfile
 from collections.abc import Callable
+from functools import partialmethod
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
 from shardmill.adapters.lake import commit, file_sha256, latest_revision, put_part
 from shardmill.adapters.store import ChangedObjectError, DamagedObjectError, MissingObjectError, Store
 from shardmill.adapters.tar import read_clips
+from shardmill.adapters.video.error import VideoError
+from shardmill.adapters.video.slots import Pieces, Slot
 from shardmill.core.rejects import RejectsMayPassError, TooManyRejectsError
 from shardmill.core.tar_header import DamagedTarError
 from shardmill.jobs.split import EmptyShardError, Outcome, Splitting, split_shard
-from shardmill.jobs.split import shard as split_module
-from shardmill.jobs.split.cases import Case
-from shardmill.specs.manifest import Manifest, Part, Reject, SourceObject
+from shardmill.specs.manifest import Manifest, Part, SourceObject
 from shardmill.specs.recipes import SplitRecipe
 
 RECIPE = SplitRecipe(width=64, height=32, preset="ultrafast")
@@ -60,7 +62,7 @@ def ingest(lake: Store, folder: Path, content: bytes, revision: int = 0) -> Part
 
 
 def split(lake: Store, recipe: SplitRecipe = RECIPE, **how: object) -> Outcome:
-    return split_shard(lake, "yt", 3, recipe, Splitting(**({"max_reject_share": 0.0, "workers": 2} | how)))
+    return split_shard(lake, "yt", 3, recipe, Splitting(**({"max_reject_share": 0.0, "workers": 1} | how)))
 
 
 def clips_of(lake: Store, recipe: SplitRecipe = RECIPE) -> Manifest:
@@ -415,20 +417,23 @@ def test_what_was_left_by_a_split_of_another_source_is_not_gone_on_with(lake, tm
 # Retries of rejects -----------------------------------------------------------------------------------------------
 
 
+class Slow(Slot):
+    """Cuts videos, but finds no time for some."""
+
+    keys: ClassVar[set[str]] = set()
+
+    def cut(self, video: Path, **options: Any) -> Pieces:
+        if options["name"].removesuffix(".mp4") in self.keys:
+            raise VideoError("time_out", "expected the video within its time")
+        return super().cut(video, **options)
+
+
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Keys of videos that take too long, for as long as they are in this set."""
-    keys: set[str] = set()
-    real = split_module.cut
-
-    def cut(recipe: SplitRecipe, case: Case, stop: object) -> object:
-        if case.key not in keys:
-            return real(recipe, case, stop)
-        (case.folder / "video").unlink()
-        return Reject(key=case.key, reason="time_out", message="expected the video within its time")
-
-    monkeypatch.setattr(split_module, "cut", cut)
-    return keys
+    monkeypatch.setattr(Slow, "keys", set())
+    monkeypatch.setattr(Splitting, "__init__", partialmethod(Splitting.__init__, open_cutter=Slow))
+    return Slow.keys
 
 
 def test_a_retry_of_rejects_adds_what_passes_to_the_revision_before(lake, tmp_path, short, slow):
@@ -528,19 +533,10 @@ def test_a_retry_that_another_writer_made_first_is_not_made_twice(lake, tmp_path
     assert [video.key for video in clips_of(lake).videos] == ["a", "b"]
 
 
-def test_a_video_that_takes_longer_than_its_time_may_pass_another_time(lake, tmp_path, short, monkeypatch):
-    from shardmill.adapters import video as videos
-
+def test_a_video_that_takes_longer_than_its_time_may_pass_another_time(lake, tmp_path, short):
     ingest(lake, tmp_path, make_tar([("a.mp4", short), ("b.mp4", short)]))
-    real = videos.cut_video
-
-    def hurried(*arguments, **options):
-        return real(*arguments, **options, seconds=0.0 if options["name"] == "b.mp4" else 60.0)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(videos, "cut_video", hurried)
-        split(lake, max_reject_share=0.5)
-    assert [(reject.key, reject.reason) for reject in clips_of(lake).rejects] == [("b", "time_out")]
+    split(lake, max_reject_share=1.0, video_seconds=0.001)
+    assert {(reject.key, reject.reason) for reject in clips_of(lake).rejects} == {("a", "time_out"), ("b", "time_out")}
     assert split(lake, retry_of=0).rejects == 0
 
 

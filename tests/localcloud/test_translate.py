@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from shardmill.core.emr_request import cluster_request, spark_step
+from shardmill.core.emr_request import NodeSize, cluster_request, spark_step, whole_nodes
 from shardmill.localcloud.submit_arguments import RefusedStepError
 from shardmill.localcloud.translate import LocalNodes, Submission, translate_step
 from shardmill.specs.cluster import ClusterSpec
@@ -43,6 +43,21 @@ def test_the_pipelines_step_becomes_a_standalone_submit() -> None:
         "s3://b/code/p.zip": Path("/state/step/files/0/p.zip"),
         "s3://b/code/job.py": Path("/state/step/files/1/job.py"),
     }
+
+
+def test_an_executor_that_takes_a_node_becomes_one_that_takes_a_slot() -> None:
+    step = spark_step(
+        "split",
+        code=("s3://b/p.zip", "s3://b/job.py"),
+        arguments=["split_on_cluster", "s3://b/s"],
+        workers=2,
+        settings=whole_nodes(NodeSize(8, 32768), 2),
+    )
+    found = translate(*step["HadoopJarStep"]["Args"][1:])
+    assert settings(found)["spark.executor.cores"] == settings(found)["spark.task.cpus"] == "1"
+    assert settings(found)["spark.executor.memory"] == "1024m"
+    assert settings(found)["spark.cores.max"] == "2"
+    assert not any("memoryOverhead" in name or ".yarn." in name for name in settings(found))
 
 
 def test_pythons_of_the_image_become_the_cluster_environments() -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from shardmill.adapters.sandbox import SandboxError, find
+
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 import doctor  # noqa: E402
@@ -74,6 +76,36 @@ def test_user_namespaces_matter_to_root_alone():
     assert doctor.namespaces(0, ["true"]).level == doctor.OK
     assert doctor.namespaces(0, ["false"]).level == doctor.MISSING
     assert doctor.namespaces(0, ["no-such-program-here"]).level == doctor.MISSING
+
+
+def test_the_first_sandbox_that_works_is_named_and_why_not_the_better_ones():
+    trials = {"no-such-program-here": ["true"], "sh": ["false"], "env": ["true"], "cat": ["false"]}
+    finding = doctor.sandbox({}, trials)
+
+    expected = "by env; no-such-program-here: not installed; sh: exit status 1"
+    assert (finding.level, finding.found) == (doctor.OK, expected)
+
+
+def test_without_a_sandbox_something_is_missing_unless_the_variable_allows_it():
+    trials = {"sh": ["sh", "-c", "echo first >&2; echo 'sh: Operation not permitted' >&2; exit 1"]}
+    refused = doctor.sandbox({"SHARDMILL_UNSANDBOXED_OK": "yes"}, trials)
+    allowed = doctor.sandbox({"SHARDMILL_UNSANDBOXED_OK": "1"}, trials)
+
+    assert (refused.level, refused.found) == (doctor.MISSING, "sh: Operation not permitted")
+    assert "bubblewrap" in refused.mend
+    assert "SHARDMILL_UNSANDBOXED_OK=1" in refused.mend
+    assert (allowed.level, "export" in allowed.mend) == (doctor.NOTE, False)
+
+
+@pytest.mark.parametrize(("kind", "program"), [("bubblewrap", "bwrap"), ("namespaces", "unshare")])
+def test_the_doctor_and_the_project_agree_on_each_sandbox(kind, program, tmp_path):
+    finding = doctor.sandbox({}, {program: doctor.sandbox_trials(str(tmp_path))[program]})
+    try:
+        find._find(kind)
+    except SandboxError as refusal:
+        assert finding.level == doctor.MISSING, refusal
+    else:
+        assert finding.level == doctor.OK, finding.found
 
 
 def test_a_socket_path_over_107_bytes_is_noted():

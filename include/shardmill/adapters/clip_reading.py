@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 
 import av
 import numpy as np
@@ -31,56 +32,107 @@ class Footage:
     """Length of the clips together."""
 
 
-@dataclass(eq=False)
-class _Clip:
-    wanted: Sequence[float]
-    frames: dict[float, np.ndarray] = field(default_factory=dict)
-    samples: list[np.ndarray] = field(default_factory=list)
-    sound_start: float = 0.0
-    end: float = 0.0
+class ClipTaking:
+    """Takes what footage needs from the frames of a clip, as they are decoded."""
 
-    def take_picture(self, frame: av.VideoFrame) -> None:
+    def __init__(self, wanted: Sequence[float]) -> None:
+        """Begin; ``wanted`` are the seconds of which a frame is taken, counted from the clip's start."""
+        self._wanted = wanted
+        self._frames: dict[float, np.ndarray] = {}
+        self._samples: list[np.ndarray] = []
+        self._sound_start = 0.0
+        self._end = 0.0
+        self._resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+
+    def take(self, frame: av.VideoFrame | av.AudioFrame) -> None:
+        """Look at a frame or at samples; all of a clip come in order."""
+        if isinstance(frame, av.VideoFrame):
+            self._take_picture(frame)
+        else:
+            self._take_sound(self._resampler.resample(frame))
+
+    def _take_picture(self, frame: av.VideoFrame) -> None:
         time = frame.time or 0.0
         length = float((frame.duration or 0) * (frame.time_base or 0))
-        self.end = max(self.end, time + length)
-        for second in self.wanted:
-            if second not in self.frames and second - _CLOCK_SLACK <= time < second + 1 - _CLOCK_SLACK:
-                self.frames[second] = frame.to_ndarray(format="rgb24")
+        self._end = max(self._end, time + length)
+        for second in self._wanted:
+            if second not in self._frames and second - _CLOCK_SLACK <= time < second + 1 - _CLOCK_SLACK:
+                self._frames[second] = frame.to_ndarray(format="rgb24")
 
-    def take_sound(self, frames: Sequence[av.AudioFrame]) -> None:
+    def _take_sound(self, frames: Sequence[av.AudioFrame]) -> None:
         for frame in frames:
-            if not self.samples:
-                self.sound_start = frame.time or 0.0
-            self.samples.append(frame.to_ndarray().reshape(-1))
+            if not self._samples:
+                self._sound_start = frame.time or 0.0
+            self._samples.append(frame.to_ndarray().reshape(-1))
 
-    def sound_of(self, second: float) -> np.ndarray:
+    def finish(self) -> tuple[list[np.ndarray], list[np.ndarray], float]:
+        """Give the frames, the sound of their seconds, and the clip's length in seconds."""
+        if self._samples:
+            self._take_sound(self._resampler.resample(None))
+        sound = np.concatenate(self._samples) if self._samples else np.zeros(0, np.float32)
+        seconds = sorted(self._frames)
+        return [self._frames[second] for second in seconds], [self._of(second, sound) for second in seconds], self._end
+
+    def _of(self, second: float, sound: np.ndarray) -> np.ndarray:
         """Cut out the samples from a second to the next, or to the clip's end."""
-        if not self.samples:
-            return np.zeros(0, np.float32)
-        stop = min(second + 1, max(self.end, second))
-        first, last = (round((moment - self.sound_start) * SAMPLE_RATE) for moment in (second, stop))
-        heard = np.concatenate(self.samples)[max(first, 0) : max(last, 0)]
+        if not self._samples:
+            return sound
+        stop = min(second + 1, max(self._end, second))
+        first, last = (round((moment - self._sound_start) * SAMPLE_RATE) for moment in (second, stop))
+        heard = sound[max(first, 0) : max(last, 0)]
         return np.pad(heard, (max(0, -first), 0))[: last - first].astype(np.float32)
 
 
-def _decode(content: bytes, wanted: Sequence[float]) -> _Clip:
-    clip = _Clip(wanted)
+class FootageTaking:
+    """Puts the footage of a video together, clip by clip."""
+
+    def __init__(self, clip_seconds: float, max_frames: int) -> None:
+        """Begin; what is behind ``max_frames`` seconds is not taken."""
+        self._clip_seconds, self._max_frames = clip_seconds, max_frames
+        self._open: ClipTaking | None = None
+        self._frames: list[np.ndarray] = []
+        self._sound: list[np.ndarray] = []
+        self._seconds = 0.0
+
+    def begin(self, number: int) -> ClipTaking | None:
+        """Go on with the next clip, clip k of the grid; None where enough was taken."""
+        self._finish()
+        if len(self._frames) < self._max_frames:
+            self._open = ClipTaking(_whole_seconds(number, self._clip_seconds))
+        return self._open
+
+    def _finish(self) -> None:
+        if self._open is not None:
+            frames, sound, seconds = self._open.finish()
+            self._frames += frames
+            self._sound += sound
+            self._seconds += seconds
+            self._open = None
+
+    def footage(self) -> Footage:
+        """Give the whole.
+
+        Raises:
+            ClipError: where there is none.
+        """
+        self._finish()
+        if not self._frames:
+            raise ClipError("expected frames in the video's clips, found none")
+        most = self._max_frames
+        return Footage(np.stack(self._frames[:most]), tuple(self._sound[:most]), self._seconds)
+
+
+def _decode(content: bytes, taking: ClipTaking) -> None:
     with av.open(io.BytesIO(content), "r", format="mp4") as container:
         if not container.streams.video:
             raise ClipError("expected a video stream, found none")
         picture = container.streams.video[0]
         picture.codec_context.thread_count = 1  # the clips of several videos are read at once
         sound = container.streams.audio[0] if container.streams.audio else None
-        resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
         for packet in container.demux([picture, sound] if sound else [picture]):
             for frame in packet.decode():
-                if isinstance(frame, av.VideoFrame):
-                    clip.take_picture(frame)
-                elif isinstance(frame, av.AudioFrame):
-                    clip.take_sound(resampler.resample(frame))
-        if clip.samples:
-            clip.take_sound(resampler.resample(None))
-    return clip
+                if isinstance(frame, av.VideoFrame | av.AudioFrame):
+                    taking.take(frame)
 
 
 def read_footage(clips: Sequence[bytes], numbers: Sequence[int], *, clip_seconds: float, max_frames: int) -> Footage:
@@ -97,24 +149,40 @@ def read_footage(clips: Sequence[bytes], numbers: Sequence[int], *, clip_seconds
     Raises:
         ClipError: where a clip cannot be decoded.
     """
-    frames: list[np.ndarray] = []
-    sound: list[np.ndarray] = []
-    seconds = 0.0
+    whole = FootageTaking(clip_seconds, max_frames)
     for content, number in zip(clips, numbers, strict=True):
-        wanted = _whole_seconds(number, clip_seconds)
+        taking = whole.begin(number)
+        if taking is None:
+            break
         try:
-            clip = _decode(content, wanted)
+            _decode(content, taking)
         except (av.error.FFmpegError, ClipError) as error:
             raise ClipError(f"clip {number:06d}: {error}") from error
-        seconds += clip.end
-        for second in sorted(clip.frames):
-            frames.append(clip.frames[second])
-            sound.append(clip.sound_of(second))
-        if len(frames) >= max_frames:
-            break
-    if not frames:
-        raise ClipError(f"expected frames in the video's {len(clips)} clips, found none")
-    return Footage(np.stack(frames[:max_frames]), tuple(sound[:max_frames]), seconds)
+    return whole.footage()
+
+
+def save_footage(footage: Footage, path: Path) -> None:
+    """Write footage as plain arrays: ``frames``, ``samples`` of all seconds, ``lengths`` of each, ``seconds``."""
+    samples = np.concatenate([np.zeros(0, np.float32), *footage.sound])
+    lengths = np.array([len(part) for part in footage.sound], np.int64)
+    with path.open("wb") as file:
+        np.savez(file, frames=footage.frames, samples=samples, lengths=lengths, seconds=np.float64(footage.seconds))
+
+
+def load_footage(path: Path) -> Footage:
+    """Read what ``save_footage`` wrote.
+
+    Raises:
+        ValueError: where it is something else.
+    """
+    with np.load(path, allow_pickle=False) as arrays:
+        frames, samples, lengths = arrays["frames"], arrays["samples"], arrays["lengths"]
+        seconds = float(arrays["seconds"])
+    if frames.dtype != np.uint8 or frames.ndim != 4 or samples.dtype != np.float32 or len(lengths) != len(frames):
+        raise ValueError(f"expected footage in {path}, found other arrays")
+    if (lengths < 0).any() or lengths.sum() != len(samples):
+        raise ValueError(f"expected as many samples as the lengths say in {path}, found {len(samples)}")
+    return Footage(frames, tuple(np.split(samples, np.cumsum(lengths)[:-1])), seconds)
 
 
 def _whole_seconds(number: int, clip_seconds: float) -> list[float]:

@@ -8,6 +8,8 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from shardmill.core.emr_request import NodeSize
+
 ALIVE = ("STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING")
 ENDED = ("TERMINATED", "TERMINATED_WITH_ERRORS")
 OPEN_STEP = ("PENDING", "CANCEL_PENDING", "RUNNING")
@@ -166,3 +168,14 @@ def check_image(ec2: Any, image_id: str) -> None:
         raise RefusedError(f"image_id: {image_id} is not there, or not visible to this account")
     if images[0].get("State") != "available":
         raise RefusedError(f"image_id: {image_id} is {images[0].get('State')}, expected available")
+
+
+def node_size(ec2: Any, instance_type: str) -> NodeSize:
+    """Give the cores and the memory of an instance type. Raises RefusedError where EC2 has none of this name."""
+    try:
+        (found,) = ec2.describe_instance_types(InstanceTypes=[instance_type])["InstanceTypes"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "InvalidInstanceType":
+            raise
+        raise RefusedError(f"split_type: {error.response['Error']['Message']}") from error
+    return NodeSize(found["VCpuInfo"]["DefaultVCpus"], found["MemoryInfo"]["SizeInMiB"])

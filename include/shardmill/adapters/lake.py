@@ -82,6 +82,9 @@ class NewPart:
     subset: Subset = ""
     sha256: str = ""
     """Where it is known already."""
+    source_offset: int = 0
+    source_sha256: str = ""
+    """Of the source before the next sample, where it is read as a stream."""
 
 
 class ShardWriter:
@@ -154,6 +157,8 @@ class ShardWriter:
             next_sample=new.next_sample,
             videos=tuple(new.videos),
             rejects=tuple(new.rejects),
+            source_offset=new.source_offset,
+            source_sha256=new.source_sha256,
         )
         pass_point("part_built")
         put_part(self.store, part, new.path)

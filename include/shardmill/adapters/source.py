@@ -3,17 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import BinaryIO
 
-from shardmill.adapters.store import (
-    ChangedObjectError,
-    DamagedObjectError,
-    Store,
-    StoreSettings,
-    split_uri,
-    write_hashed,
-)
-from shardmill.core.etags import EtagCheck
+from shardmill.adapters.store import ChangedObjectError, Store, StoreSettings, split_uri
 from shardmill.specs.manifest import SourceObject
 
 
@@ -45,22 +36,3 @@ class SourceReader:
                 f"{self.source.version}, found {f'{found.size} of {found.version}' if found else 'nothing'}: "
                 "trigger a new run"
             )
-
-    def fetch(self, file: BinaryIO) -> str:
-        """Write the whole object to a file, its bytes compared with its ETag. Returns their SHA-256.
-
-        Raises:
-            DamagedObjectError: two reads differ.
-        """
-        check = EtagCheck(self.source.uri, self.source.version, self.source.size)
-        others = (check.update,) if check.says_something else ()
-        first = write_hashed(self.stream(), file, *others)
-        if check.verdict() == "different":
-            file.seek(0)
-            file.truncate()
-            second = write_hashed(self.stream(), file)
-            if second != first:
-                raise DamagedObjectError(
-                    f"{self.source.uri}: two reads differ, SHA-256 {first[:12]}… and {second[:12]}…: read it again"
-                )
-        return first

@@ -1,4 +1,4 @@
-"""Shards in tar, read and written by webdataset; ``tar_check`` comes first, for readers of tar are lenient."""
+"""Parts in tar, read and written by webdataset."""
 
 from __future__ import annotations
 
@@ -21,18 +21,6 @@ from shardmill.specs.manifest import Manifest, Part
 VIDEO_SUFFIXES = ("mp4", "webm", "mkv", "mov", "avi")
 INFO_SUFFIX = "info.json"
 _NAME = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]*)", re.DOTALL)
-
-
-@dataclass(frozen=True)
-class Sample:
-    """The files of one key in a shard, as far as split needs them."""
-
-    key: str
-    name: str
-    """Name of the video's member; empty where the sample has no video."""
-    video: bytes
-    info: bytes
-    """The .info.json as it was found; empty where there is none."""
 
 
 @dataclass(frozen=True)
@@ -69,31 +57,11 @@ def split_name(name: str) -> tuple[str, str]:
     return (match[1], match[2].lower()) if match else (plain, "")
 
 
-def read_samples(path: Path) -> Iterator[Sample]:
-    """Yield the samples of a checked tar in order: neighbouring files of one key, each suffix once."""
-    with path.open("rb") as file:
-        key, files, names = "", dict[str, bytes](), dict[str, str]()
-        for member in _members(file, path.name):
-            name = member["fname"]
-            found, suffix = split_name(name)
-            if files and (found != key or suffix in files):
-                yield _sample(key, files, names)
-                files, names = {}, {}
-            key, files[suffix], names[suffix] = found, member["data"], name
-        if files:
-            yield _sample(key, files, names)
-
-
 def _members(file: Any, name: str) -> Iterator[dict[str, Any]]:
     try:
         yield from tar_file_iterator(file, skip_meta=None)
     except tarfile.TarError as error:
         raise DamagedTarError(f"{name} is damaged: {error}") from error
-
-
-def _sample(key: str, files: dict[str, bytes], names: dict[str, str]) -> Sample:
-    suffix = next((suffix for suffix in VIDEO_SUFFIXES if suffix in files), "")
-    return Sample(key, names[suffix] if suffix else "", files[suffix] if suffix else b"", files.get(INFO_SUFFIX, b""))
 
 
 @dataclass(frozen=True)
@@ -111,8 +79,9 @@ class PartFile:
 
     def __init__(self, path: Path, *, max_bytes: int, max_clips: int) -> None:
         self.path = path
+        self.max_bytes = max_bytes
         self.clips = 0
-        self._max_bytes, self._max_clips = max_bytes, max_clips
+        self._max_clips = max_clips
         self._file = path.open("wb")
         self._tar = TarWriter(
             self._file, user="", group="", mode=0o644, mtime=0, format="PAX_FORMAT", encoder=False, compress=False
@@ -127,7 +96,12 @@ class PartFile:
     @property
     def is_full(self) -> bool:
         """Whether the next video belongs into another part: a video's clips stay together."""
-        return self.clips >= self._max_clips or self._file.tell() >= self._max_bytes
+        return self.clips >= self._max_clips or self.size >= self.max_bytes
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self._file.tell()
 
     def close(self) -> Mapping[str, tuple[Place, ...]]:
         """Finish the file. Returns the places of each video's clips, ascending by number."""

@@ -74,6 +74,17 @@ def last_length(ticks: Sequence[int], time_base: Fraction, clip_seconds: Fractio
     return max(int(lone / time_base), 1)
 
 
+def decode_times(shown: Sequence[int]) -> list[int]:
+    """Say when each frame of a clip is decoded: in order, never later than it is shown, and no earlier than needed.
+
+    Args:
+        shown: when each frame is shown, in ticks, in the order of decoding; no two alike.
+    """
+    ordered = sorted(shown)
+    delay = max((turn - time for turn, time in zip(ordered, shown, strict=True)), default=0)
+    return [turn - delay for turn in ordered]
+
+
 def key_times(plans: Sequence[ClipPlan], time_base: Fraction) -> tuple[str, ...]:
     """Write when the clips behind the first begin, in seconds, rounded down to the microsecond.
 

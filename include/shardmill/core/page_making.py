@@ -80,6 +80,7 @@ def _counts(found: Found, rows: Sequence[ShardRow]) -> tuple[Figure, ...]:
         "shards": totals.shards,
         "videos": totals.videos,
         "clips": totals.clips,
+        "videos not encoded again": totals.copied,
         "rejects": totals.rejects,
         "labels": len(records.vocabulary) if records else None,
         "training videos": sum(part.records for part in records.train) if records else None,

@@ -113,6 +113,8 @@ class Totals:
     videos: int | None
     """Videos published as clips."""
     clips: int | None
+    copied: int | None
+    """Of the videos, those whose pictures were taken over as they are."""
     rejects: int | None
     """Of all stages: videos in the shards = videos + rejects of the clips' stage."""
 
@@ -139,6 +141,7 @@ class Found:
             shards=None if self.shards is None else len(self.shards),
             videos=sum(len(manifest.videos) for manifest in clips) if clips else None,
             clips=sum(video.clips for manifest in clips for video in manifest.videos) if clips else None,
+            copied=sum(video.copied for manifest in clips for video in manifest.videos) if clips else None,
             rejects=sum(len(manifest.rejects) for manifest in every) if clips else None,
         )
 

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 BLOCK = 512
+_NAME, _PREFIX = slice(0, 100), slice(345, 500)
 _CHECKSUM = slice(148, 156)
 _SIZE = slice(124, 136)
 _TYPE = slice(156, 157)
-REGULAR, DIRECTORY, LONG_NAME, PAX = "regular", "directory", "long name", "pax"
-_KINDS = {b"0": REGULAR, b"\0": REGULAR, b"5": DIRECTORY, b"L": LONG_NAME, b"x": PAX, b"g": PAX}
+_MAGIC = slice(257, 263)
+_POSIX = b"ustar\0"
+REGULAR, DIRECTORY, LONG_NAME, PAX, GLOBAL_PAX, SPECIAL = (
+    "regular",
+    "directory",
+    "long name",
+    "pax",
+    "global",
+    "special",
+)
+_KINDS = {b"0": REGULAR, b"\0": REGULAR, b"7": REGULAR, b"5": DIRECTORY, b"L": LONG_NAME, b"x": PAX, b"g": GLOBAL_PAX}
+_SPECIAL = {b"1": "a hard link", b"2": "a symbolic link", b"3": "a device", b"4": "a device", b"6": "a named pipe"}
 
 
 class DamagedTarError(RuntimeError):
@@ -17,7 +29,7 @@ class DamagedTarError(RuntimeError):
 
 
 class TarHeaderError(ValueError):
-    """A header block is damaged, or names what a shard may not hold."""
+    """A header block is damaged, or of a kind that no shard holds."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +39,10 @@ class TarHeader:
     kind: str
     size: int
     """Bytes of the member's content, padding left out."""
+    name: str = ""
+    """As it stands in the block; what is no UTF-8 as lone surrogates."""
+    what: str = ""
+    """Of a special member: what it is, e.g. `a symbolic link`."""
 
     @property
     def padded(self) -> int:
@@ -39,6 +55,11 @@ def _number(text: bytes) -> int:
         return int.from_bytes(text[1:], "big", signed=text[0] == 0xFF)
     digits = text.split(b"\0", 1)[0].strip()
     return int(digits or b"0", 8)
+
+
+def text_of(name: bytes) -> str:
+    """Decode a name up to its first zero byte."""
+    return name.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
 
 
 def parse_header(block: bytes) -> TarHeader:
@@ -56,19 +77,25 @@ def parse_header(block: bytes) -> TarHeader:
         raise TarHeaderError(f"the header's checksum is {expected}, its bytes give {unsigned}")
     if size < 0:
         raise TarHeaderError(f"the header's size is negative: {size}")
+    name = text_of(block[_NAME])
+    if block[_MAGIC] == _POSIX and (prefix := text_of(block[_PREFIX])):
+        name = f"{prefix}/{name}"
+    if what := _SPECIAL.get(block[_TYPE]):
+        return TarHeader(SPECIAL, 0, name, what)
     kind = _KINDS.get(block[_TYPE])
     if kind is None:
-        raise TarHeaderError(f"expected a regular file, found a member of type {block[_TYPE]!r} (a link, a device, …)")
-    return TarHeader(kind, 0 if kind == DIRECTORY else size)
+        raise TarHeaderError(f"expected a file, found a member of type {block[_TYPE]!r} (sparse, …)")
+    return TarHeader(kind, 0 if kind == DIRECTORY else size, name)
 
 
-def pax_size(content: bytes) -> int | None:
-    """Give the size that a pax header sets for the member behind it; None where it sets none.
+def pax_values(content: bytes) -> Mapping[str, bytes]:
+    """Read the records of a pax header: the values by keyword.
 
     Raises:
-        TarHeaderError: where the records are damaged.
+        TarHeaderError: where the records are damaged, or say that the member's content is not a plain file's.
     """
-    found, position = None, 0
+    found: dict[str, bytes] = {}
+    position = 0
     while position < len(content):
         length_text, separator, _ = content[position : position + 20].partition(b" ")
         if not separator or not length_text.isdigit() or int(length_text) <= len(length_text) + 1:
@@ -77,9 +104,10 @@ def pax_size(content: bytes) -> int | None:
         if end > len(content) or content[end - 1 : end] != b"\n":
             raise TarHeaderError("a pax record is cut short")
         name, _, value = content[position + len(length_text) + 1 : end - 1].partition(b"=")
-        if name == b"size":
-            if not value.isdigit():
-                raise TarHeaderError(f"expected a number as pax size, found {value!r}")
-            found = int(value)
+        found[name.decode("utf-8", "surrogateescape")] = value
         position = end
+    if not found.get("size", b"0").isdigit():
+        raise TarHeaderError(f"expected a number as pax size, found {found['size']!r}")
+    if any(name.startswith("GNU.sparse.") for name in found):
+        raise TarHeaderError("expected a file, found a sparse one")
     return found

@@ -22,10 +22,15 @@ def label_table(lake: Store, run: RunSpec) -> LabelTable:
     return LabelTable.from_rows(json.loads(lake.get(run_folder.run_key(run.run, TABLE))))
 
 
+def given_table(run: RunSpec, settings: StoreSettings | None) -> LabelTable:
+    """Make the label table of the run's CSV."""
+    return LabelTable.from_csv(read_uri(run.asked.labels, settings).decode())
+
+
 def _read_table(run: RunSpec, videos: Iterable[Video], settings: StoreSettings | None) -> LabelTable:
     """Make the label table from the run's CSV, else from what the clips' manifests say of each video."""
     if run.asked.labels:
-        return LabelTable.from_csv(read_uri(run.asked.labels, settings).decode())
+        return given_table(run, settings)
     return LabelTable.from_rows({video.key: video.labels for video in videos if video.labels})
 
 

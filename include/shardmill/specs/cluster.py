@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -19,6 +19,8 @@ class ClusterSpec(Spec):
     """Deterministic, so that a retry finds the cluster of its first try."""
     run: str
     """The run that the cluster works for; a tag."""
+    work: Literal["train", "split"] = "train"
+    """What the cluster does for the run; a tag."""
     release_label: str = Field("emr-7.13.0", pattern=r"^emr-[a-z0-9.-]{3,30}$")
     """EMR release."""
     image_id: str = Field(pattern=r"^ami-[0-9a-f]{8,17}$")

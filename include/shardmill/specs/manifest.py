@@ -69,6 +69,8 @@ class Video(Spec):
     """Bytes of each clip's mp4 (or of the one record with its TFRecord frame)."""
     gaps: tuple[int, ...] = ()
     """Numbers of spans below the last clip that hold no frame, and so have no clip."""
+    copied: bool = False
+    """Whether the source's pictures were taken over as they are, not encoded again."""
 
 
 class Draft(Spec):
@@ -101,6 +103,10 @@ class Receipt(Sealed):
     """Those in this part."""
     rejects: tuple[Reject, ...] = ()
     """Those found since the part before."""
+    source_offset: int = Field(0, ge=0)
+    """Where the next sample begins in the source, in bytes, where the source is read as a stream."""
+    source_sha256: str = ""
+    """Of all bytes before that: a retry makes sure that it reads the same."""
 
 
 class Manifest(Draft, Sealed):

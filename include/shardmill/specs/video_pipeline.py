@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from shardmill.specs.cluster import AwsName, InstanceType
 from shardmill.specs.recipes import FeatureRecipe, Preset, SplitRecipe
@@ -48,6 +48,10 @@ class VideoPipelineSpec(Spec):
     """Quality of the H.264 encoder: lower is better and larger."""
     max_part_mb: int = _in("Split", 256, ge=1, le=4096)
     """Clips are packed into parts of about so many megabytes; a retry redoes at most one of them."""
+    fused: bool = _in("Split", False)
+    """Make a shard's records on the worker that cuts it, out of one decoding of its clips; needs `labels`."""
+    where: Literal["workers", "cluster"] = _in("Split", "workers")
+    """Where videos are cut: by Airflow's `workers`, or by a Spark job on a `cluster` of the run, a task a shard."""
     max_reject_share: float = _in("Split", 0.2, ge=0, le=1)
     """A shard fails when more than this share of its videos cannot be used."""
     retry_rejects: bool = _in("Split", False)
@@ -93,6 +97,10 @@ class VideoPipelineSpec(Spec):
     """Instance type of the core nodes."""
     core_count: int = _in("Where", 2, ge=1, le=100)
     """Number of core nodes."""
+    split_type: InstanceType = _in("Where", "m5.2xlarge")
+    """Instance type of the nodes that cut videos, where a `cluster` does."""
+    split_count: int = _in("Where", 2, ge=1, le=100)
+    """Number of nodes that cut videos, each a shard at a time."""
     root_volume_gib: int = _in("Where", 40, ge=15, le=1000)
     """Root volume of each node in GiB."""
     subnet_id: str = _in("Where", "", pattern=r"^(subnet-[0-9a-f]{8,17})?$")
@@ -106,6 +114,14 @@ class VideoPipelineSpec(Spec):
     """The cluster ends itself when it was idle for so long."""
     max_hours: float = _in("Guards", 6.0, gt=0, le=168)
     """Hours from the making of the cluster until its steps are cancelled and it is ended."""
+
+    @model_validator(mode="after")
+    def _labels_are_known_where_records_are_made_early(self) -> Self:
+        if self.fused and not self.labels:
+            raise ValueError(
+                "fused: needs a label table (`labels`), for those in .info.json are known after split only"
+            )
+        return self
 
     @property
     def split_recipe(self) -> SplitRecipe:

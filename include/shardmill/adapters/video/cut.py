@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 
+from shardmill.adapters.clip_reading import FootageTaking, save_footage
 from shardmill.adapters.video.clips import Cut, write_clips
+from shardmill.adapters.video.copying import may_be_copied, source_packets, source_pictures
 from shardmill.adapters.video.error import FramesDifferError, StoppedError, VideoError
+from shardmill.adapters.video.muxing import WrittenClip
 from shardmill.adapters.video.probe import Probe, decode_ticks, probe
-from shardmill.adapters.video.proof import prove
-from shardmill.adapters.video.transcode import ffmpeg_version, transcoding
-from shardmill.core.grid import exact_seconds, key_times, plan_clips
-from shardmill.specs.recipes import SplitRecipe
+from shardmill.adapters.video.proof import Beside, Pictures, prove
+from shardmill.adapters.video.running import running
+from shardmill.adapters.video.sound import piped_sound
+from shardmill.adapters.video.transcode import ffmpeg_version, picture_command, sound_command
+from shardmill.core.grid import ClipPlan, exact_seconds, key_times, plan_clips
+
+if TYPE_CHECKING:
+    from shardmill.specs.recipes import SplitRecipe
 
 LIMIT_SECONDS = 2 * 3600.0
 """No video may take longer."""
+MOST_BYTES = 8 * 1024**3
+"""The clips of a video may not be larger together."""
+MOST_SECONDS = 300
+"""So many seconds of a video become footage."""
+_UNCOPYABLE = ("damaged", "unsupported", "not_proven")
 
 
 @dataclass(frozen=True)
@@ -35,6 +49,8 @@ class CutVideo:
     """Length of the video stream."""
     facts: dict[str, Any]
     """Format and streams of the source, named as ffprobe names them."""
+    copied: bool = False
+    """Whether the source's own packets were taken, and none was encoded again."""
 
 
 def tools() -> dict[str, str]:
@@ -43,17 +59,35 @@ def tools() -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Limits:
-    """When to give a video up."""
+class _Job:
+    """What is to be cut, where to, and when to give it up."""
 
-    deadline: float
-    """By ``time.monotonic``: the video takes too long."""
+    video: Probe
+    recipe: SplitRecipe
+    folder: Path
+    footage: Path | None
     stop: threading.Event
-    """Set from outside: nobody wants the clips any more."""
+    deadline: float
+    """By ``time.monotonic``."""
+
+    def plan(self, ticks: tuple[int, ...]) -> tuple[ClipPlan, ...]:
+        if not ticks:
+            raise VideoError("no_frames", "expected at least one frame in the video stream, found none")
+        if any(after <= before for before, after in pairwise(ticks)):
+            raise VideoError("damaged", "expected each frame later than the one before, found two at one time")
+        length = exact_seconds(self.recipe.clip_seconds)
+        return plan_clips(ticks, self.video.time_base, length, self.video.last_ticks)
 
 
 def cut_video(
-    path: Path, recipe: SplitRecipe, *, name: str, folder: Path, stop: threading.Event, seconds: float = LIMIT_SECONDS
+    path: Path,
+    recipe: SplitRecipe,
+    *,
+    name: str,
+    folder: Path,
+    stop: threading.Event,
+    seconds: float = LIMIT_SECONDS,
+    footage: Path | None = None,
 ) -> CutVideo:
     """Cut a video into clips in ``folder``.
 
@@ -65,43 +99,112 @@ def cut_video(
         folder: an empty scratch folder of this video.
         stop: set it to have the work end early.
         seconds: the video may take so long.
+        footage: file for what features are made of, as ``clip_reading.load_footage`` reads it.
 
     Raises:
         VideoError: where the video cannot be used.
-        StoppedError: ``stop`` was set, or somebody else stopped ffmpeg.
+        StoppedError: ``stop`` was set.
     """
-    limits = Limits(time.monotonic() + seconds, stop)
-    video = probe(path, name)
-    ticks = video.ticks or decode_ticks(video, limits.deadline)
+    deadline = time.monotonic() + seconds
     try:
-        return _cut(video, recipe, ticks, folder=folder, limits=limits)
+        job = _Job(probe(path, name), recipe, folder, footage, stop, deadline)
+        return _copy(job) or _encode(job)
+    except MemoryError as error:
+        message = "expected the video to fit into the memory that one may take, it did not"
+        raise VideoError("out_of_memory", message) from error
+
+
+def _copy(job: _Job) -> CutVideo | None:
+    """Cut a video without encoding its picture; None where that cannot be, or cannot be proven."""
+    if not job.recipe.copy_matching or not job.video.ticks:
+        return None
+    plans = job.plan(job.video.ticks)
+    if not may_be_copied(job.video, plans, job.recipe):
+        return None
+    try:
+        with source_pictures(job.video) as pictures:
+            return _cut(job, plans, pictures)
+    except FramesDifferError:
+        return None
+    except VideoError as error:
+        if error.reason not in _UNCOPYABLE:
+            raise
+        return None
+
+
+def _encode(job: _Job) -> CutVideo:
+    ticks = job.video.ticks or decode_ticks(job.video, job.deadline)
+    try:
+        return _cut(job, job.plan(ticks), None)
     except FramesDifferError as error:
-        decoded = decode_ticks(video, limits.deadline)
+        decoded = decode_ticks(job.video, job.deadline)
         if decoded == ticks:
             raise VideoError("damaged", f"frames were lost or came at other times: {error}") from error
     try:
-        return _cut(video, recipe, decoded, folder=folder, limits=limits)
+        return _cut(job, job.plan(decoded), None)
     except FramesDifferError as error:
         raise VideoError("damaged", f"two decoders do not agree on its frames: {error}") from error
 
 
-def _cut(video: Probe, recipe: SplitRecipe, ticks: tuple[int, ...], *, folder: Path, limits: Limits) -> CutVideo:
-    if not ticks:
-        raise VideoError("no_frames", "expected at least one frame in the video stream, found none")
-    if any(after <= before for before, after in pairwise(ticks)):
-        raise VideoError("damaged", "expected each frame later than the one before, found two at one time")
-    plans = plan_clips(ticks, video.time_base, exact_seconds(recipe.clip_seconds), video.last_ticks)
+def _cut(job: _Job, plans: tuple[ClipPlan, ...], pictures: Pictures | None) -> CutVideo:
+    """Cut a video: from its own packets where its pictures are given to compare, else from those of an encoder."""
     clips: list[tuple[int, Path]] = []
-    cut = Cut(plans, video.time_base, recipe.audio_kbps, folder)
-    remaining = limits.deadline - time.monotonic()
-    if remaining <= 0:
-        raise VideoError("time_out", "expected the video to be read within its time, it was not")
-    keys = key_times(plans, video.time_base)
-    with transcoding(video, recipe, keys, folder=folder, limit_seconds=remaining) as stream:
-        for clip in write_clips(stream, cut):
-            prove(clip, video.time_base)
+    size = 0
+    taking = FootageTaking(job.recipe.clip_seconds, MOST_SECONDS) if job.footage else None
+    with _written(job, plans, is_copy=pictures is not None) as written:
+        for clip in written:
+            taken = taking.begin(clip.plan.number) if taking else None
+            prove(clip, job.video.time_base, Beside(pictures, taken))
             clips.append((clip.plan.number, clip.path))
-            if limits.stop.is_set():
+            size += clip.path.stat().st_size
+            if size > MOST_BYTES:
+                raise VideoError("too_large", f"expected at most {MOST_BYTES} bytes of clips, found more")
+            if time.monotonic() > job.deadline:
+                raise VideoError("time_out", f"cutting took too long: it stopped behind clip {clip.plan.number}")
+            if job.stop.is_set():
                 raise StoppedError("the shard was given up")
-    length = (plans[-1].start + plans[-1].length - plans[0].start) * video.time_base
-    return CutVideo(tuple(clips), len(ticks), round(float(length), 6), video.facts)
+    if pictures is not None and next(pictures, None) is not None:
+        raise FramesDifferError("expected as many frames as packets, found more")
+    if taking is not None and job.footage is not None:
+        save_footage(taking.footage(), job.footage)
+    length = (plans[-1].start + plans[-1].length - plans[0].start) * job.video.time_base
+    frames = sum(len(plan.times) for plan in plans)
+    return CutVideo(tuple(clips), frames, round(float(length), 6), job.video.facts, pictures is not None)
+
+
+@contextmanager
+def _written(job: _Job, plans: tuple[ClipPlan, ...], *, is_copy: bool) -> Iterator[Iterator[WrittenClip]]:
+    video = job.video
+    with ExitStack() as stack:
+        if is_copy:
+            sound = _begin_sound(job, plans, stack)
+            picture, packets = stack.enter_context(source_packets(video))
+        else:
+            pipe = _begin_picture(job, plans, stack)
+            sound = _begin_sound(job, plans, stack)
+            container = stack.enter_context(av.open(f"pipe:{pipe}", format="nut"))
+            picture = container.streams.video[0]
+            packets = (packet for packet in container.demux(picture) if packet.size)
+        track = stack.enter_context(piped_sound(sound[0], job.recipe.audio_kbps, sound[1])) if sound else None
+        yield write_clips(picture, packets, track, Cut(plans, video.time_base, job.folder))
+
+
+def _begin_picture(job: _Job, plans: tuple[ClipPlan, ...], stack: ExitStack) -> int:
+    keys = key_times(plans, job.video.time_base)
+    file = job.folder / "keys"
+    file.write_text(",".join(keys))
+    return _begin(job, picture_command(job.video, job.recipe, file if keys else None), "errors", stack)
+
+
+def _begin_sound(job: _Job, plans: tuple[ClipPlan, ...], stack: ExitStack) -> tuple[int, int] | None:
+    if job.video.audio is None:
+        return None
+    base, last = job.video.time_base, plans[-1]
+    command, zero = sound_command(job.video, plans[0].start * base, (last.start + last.length) * base)
+    return _begin(job, command, "sound-errors", stack), zero
+
+
+def _begin(job: _Job, command: list[str], errors: str, stack: ExitStack) -> int:
+    return stack.enter_context(
+        running(command, video=job.video.path, errors=job.folder / errors, deadline=job.deadline)
+    )

@@ -27,6 +27,17 @@ _MAGIC = ((4, b"ftyp"), (4, b"moov"), (4, b"mdat"), (0, b"\x1a\x45\xdf\xa3"), (0
 
 
 @dataclass(frozen=True)
+class Look:
+    """What the headers say of the picture."""
+
+    codec: str
+    pix_fmt: str
+    width: int
+    height: int
+    has_square_pixels: bool
+
+
+@dataclass(frozen=True)
 class Probe:
     """What must be known to cut a video."""
 
@@ -41,6 +52,9 @@ class Probe:
     """When each frame is shown, ascending, as the container says; empty where it does not."""
     last_ticks: int
     """How long the last frame is shown; 0 where the container does not say."""
+    keys: frozenset[int]
+    """Those of ``ticks`` at which the container promises a key frame."""
+    look: Look
     facts: dict[str, Any]
     """Format and streams, named as ffprobe names them."""
 
@@ -55,22 +69,32 @@ def probe(path: Path, name: str) -> Probe:
         VideoError: where the file is no video that can be used.
     """
     try:
-        with _open(path) as container:
+        with open_video(path) as container:
             stream = _video_stream(container)
             facts = describe(container, name)
             audio = _audio_index(container)
             index, time_base = stream.index, stream.time_base  # once the container is closed, they read as garbage
-            ticks, last_ticks = _packet_ticks(container, stream)
+            look = _look(stream)
+            ticks, last_ticks, keys = _packet_ticks(container, stream)
+    except av.error.MemoryError:
+        raise
     except av.error.FFmpegError as error:
         raise VideoError("damaged", f"expected a whole video, found one that cannot be read: {error}") from error
     if time_base is None or time_base <= 0:
         raise VideoError("unsupported", f"expected a time base for the video stream, found {time_base}")
-    return Probe(path, index, audio, time_base, ticks, last_ticks, facts)
+    return Probe(path, index, audio, time_base, ticks, last_ticks, keys, look, facts)
 
 
-def _open(path: Path) -> InputContainer:
+def open_video(path: Path) -> InputContainer:
+    """Open a file as one of the formats that may be used.
+
+    Raises:
+        VideoError: where it is none of them.
+    """
     try:
         return av.open(str(path), options=_OPTIONS, metadata_errors="replace")
+    except av.error.MemoryError:
+        raise
     except av.error.FFmpegError as error:
         with path.open("rb") as file:
             head = file.read(64)
@@ -106,17 +130,32 @@ def _audio_index(container: InputContainer) -> int | None:
     return stream.index
 
 
-def _packet_ticks(container: InputContainer, stream: VideoStream) -> tuple[tuple[int, ...], int]:
-    shown = [
-        (packet.pts, packet.duration or 0)
-        for packet in container.demux(stream)
-        if packet.size and not packet.is_discard
-    ]
-    known = sorted((pts, duration) for pts, duration in shown if pts is not None)
-    ticks = tuple(pts for pts, _ in known)
-    if len(known) < len(shown) or len(set(ticks)) < len(ticks):
-        return (), 0  # AVI, for one, has no times of presentation: only decoding tells
-    return ticks, max(known[-1][1], 0) if known else 0
+def _look(stream: VideoStream) -> Look:
+    context = stream.codec_context
+    return Look(
+        context.name,
+        context.pix_fmt or "",
+        context.width,
+        context.height,
+        (stream.sample_aspect_ratio or 1) == 1,
+    )
+
+
+def _packet_ticks(container: InputContainer, stream: VideoStream) -> tuple[tuple[int, ...], int, frozenset[int]]:
+    shown: dict[int | None, int] = {}
+    keys: set[int] = set()
+    count = 0
+    for packet in container.demux(stream):
+        if packet.size and not packet.is_discard:
+            pts = packet.pts
+            shown[pts] = packet.duration or 0
+            count += 1
+            if pts is not None and packet.is_keyframe:
+                keys.add(pts)
+    if None in shown or len(shown) < count:
+        return (), 0, frozenset()  # AVI, for one, has no times of presentation: only decoding tells
+    ticks = tuple(sorted(tick for tick in shown if tick is not None))
+    return ticks, max(shown[ticks[-1]], 0) if ticks else 0, frozenset(keys)
 
 
 def decode_ticks(video: Probe, deadline: float) -> tuple[int, ...]:
@@ -130,7 +169,7 @@ def decode_ticks(video: Probe, deadline: float) -> tuple[int, ...]:
     """
     shown: list[tuple[int | None, int | None]] = []
     try:
-        with _open(video.path) as container:
+        with open_video(video.path) as container:
             stream = container.streams[video.video]
             assert isinstance(stream, VideoStream)  # noqa: S101 - its index came from such a stream
             stream.codec_context.thread_count = 1
@@ -138,6 +177,8 @@ def decode_ticks(video: Probe, deadline: float) -> tuple[int, ...]:
                 shown.append((frame.pts, frame.dts))
                 if time.monotonic() > deadline:
                     raise VideoError("time_out", f"decoding took too long: it stopped behind frame {len(shown)}")
+    except av.error.MemoryError:
+        raise
     except av.error.FFmpegError as error:
         raise VideoError("damaged", f"frame {len(shown)} cannot be decoded: {error.strerror}") from error
     return best_ticks(shown)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 
 import av
@@ -9,15 +12,32 @@ from av.audio.frame import AudioFrame
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 
-from shardmill.adapters.video.clips import WrittenClip
+from shardmill.adapters.clip_reading import ClipTaking
 from shardmill.adapters.video.error import VideoError
+from shardmill.adapters.video.muxing import WrittenClip
 
 _AAC_FRAME = 1024
 # Rounding of an MP4 file's edit list, which counts milliseconds.
 _EDIT_SECONDS = Fraction(1, 1000)
 
+Pictures = Iterator[tuple[int, int]]
+"""Of each frame of a source: when it is shown, in ticks, and the checksum of its picture."""
 
-def prove(clip: WrittenClip, time_base: Fraction) -> None:
+
+@dataclass(frozen=True)
+class Beside:
+    """What is done with the frames of a clip besides."""
+
+    pictures: Pictures | None = None
+    """The source's pictures from this clip's first on, which the clip's must be."""
+    taking: ClipTaking | None = None
+    """Takes the frames and the sound that features are made of."""
+
+
+_NOTHING = Beside()
+
+
+def prove(clip: WrittenClip, time_base: Fraction, beside: Beside = _NOTHING) -> None:
     """Decode a clip by itself and compare it with its plan.
 
     Raises:
@@ -25,37 +45,53 @@ def prove(clip: WrittenClip, time_base: Fraction) -> None:
     """
     try:
         with av.open(str(clip.path), format="mp4") as container:
-            _prove(container, clip, time_base)
+            _prove(container, clip, time_base, beside)
+    except av.error.MemoryError:
+        raise
     except av.error.FFmpegError as error:
         raise VideoError("not_proven", f"clip {clip.plan.number} does not decode by itself: {error}") from error
 
 
-def _prove(container: InputContainer, clip: WrittenClip, time_base: Fraction) -> None:
+def picture_checksum(frame: VideoFrame) -> int:
+    """Sum up a picture's planes, without what pads their lines."""
+    return zlib.crc32(frame.to_ndarray())
+
+
+def _prove(container: InputContainer, clip: WrittenClip, time_base: Fraction, beside: Beside) -> None:
     plan, stream = clip.plan, container.streams.video[0]
-    length = (stream.duration or 0) * (stream.time_base or Fraction(0))
-    _expect(clip, "length in seconds", plan.length * time_base, length, slack=_EDIT_SECONDS)
+    ticks = time_base / (stream.time_base or Fraction(1))  # of the file in one of the plan
+    length = (stream.duration or 0) / ticks
+    _expect(clip, "length in seconds", plan.length * time_base, length * time_base, slack=_EDIT_SECONDS)
     for coded in container.streams:
         coded.codec_context.thread_count = 1
         coded.codec_context.options = {"err_detect": "explode"}
-    shown: list[Fraction] = []
-    heard: list[tuple[Fraction, int]] = []
+    shown: list[int | None] = []
+    heard, sound_start = 0, Fraction(0)
     for frame in (frame for packet in container.demux() for frame in packet.decode()):
+        if beside.taking is not None and isinstance(frame, VideoFrame | AudioFrame):
+            beside.taking.take(frame)
         if isinstance(frame, AudioFrame):
-            heard.append((_moment(frame), frame.samples))
+            if not heard:
+                sound_start = (frame.pts or 0) * (frame.time_base or Fraction(0))
+            heard += frame.samples
         elif isinstance(frame, VideoFrame):
             if not shown and not frame.key_frame:
                 raise VideoError("not_proven", f"clip {plan.number} does not begin with a key frame")
-            shown.append(_moment(frame))
+            if beside.pictures is not None:
+                _compare(clip, len(shown), frame, next(beside.pictures, None))
+            shown.append(frame.pts)
     _expect(clip, "number of frames", len(plan.times), len(shown))
-    for expected, found in zip(plan.times, shown, strict=True):
-        _expect(clip, "time of a frame", expected * time_base, found)
-    _expect(clip, "samples of sound", clip.samples, sum(samples for _, samples in heard), slack=_AAC_FRAME)
-    if heard:
-        _expect(clip, "start of the sound", Fraction(0), heard[0][0], slack=_EDIT_SECONDS)
+    if shown != [time * ticks for time in plan.times]:
+        raise VideoError("not_proven", f"clip {plan.number}: expected its frames at other times than found")
+    _expect(clip, "samples of sound", clip.samples, heard, slack=_AAC_FRAME)
+    _expect(clip, "start of the sound", Fraction(0), sound_start, slack=_EDIT_SECONDS)
 
 
-def _moment(frame: AudioFrame | VideoFrame) -> Fraction:
-    return (frame.pts or 0) * (frame.time_base or Fraction(0))
+def _compare(clip: WrittenClip, index: int, frame: VideoFrame, source: tuple[int, int] | None) -> None:
+    if index >= len(clip.plan.times):
+        return  # counted at the end
+    if source != (clip.plan.start + clip.plan.times[index], picture_checksum(frame)):
+        raise VideoError("not_proven", f"clip {clip.plan.number}: frame {index} is not the source's")
 
 
 def _expect(

@@ -16,7 +16,8 @@ from shardmill.core.quantise import quantise
 from shardmill.specs.recipes import FeatureRecipe
 
 if TYPE_CHECKING:
-    from shardmill.adapters.clip_reading import ClipError, Footage
+    from shardmill.adapters.clip_reading import ClipError
+    from shardmill.core.footage import Footage
 
 Extract = Callable[[np.ndarray], np.ndarray]
 
@@ -74,6 +75,12 @@ def _read(video: VideoClips, recipe: FeatureRecipe) -> Footage | ClipError:
 def _finish(video: VideoClips, footage: Footage | ClipError, extract: Extract) -> Described:
     if isinstance(footage, Exception):
         return Described(video.key, len(video.clips), failure=str(footage))
+    rgb, audio = describe_footage(footage, extract)
+    return Described(video.key, len(video.clips), footage.seconds, rgb, audio)
+
+
+def describe_footage(footage: Footage, extract: Extract) -> tuple[np.ndarray, np.ndarray]:
+    """Describe pictures and sound of a video: uint8 [seconds, 1024] and uint8 [seconds, 128]."""
     rgb = quantise(extract(crop_padding(footage.frames)))
     audio = quantise(np.stack([logmel.describe_second(samples) for samples in footage.sound]))
-    return Described(video.key, len(video.clips), footage.seconds, rgb, audio)
+    return rgb, audio

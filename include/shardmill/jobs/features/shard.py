@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from os import sched_getaffinity
 
@@ -17,6 +17,7 @@ from shardmill.core.labels import LabelTable
 from shardmill.core.rejects import ReconcileError, check_reconciled, check_rejects
 from shardmill.core.subsets import subset_of
 from shardmill.jobs.features.describing import Described, VideoClips, describe
+from shardmill.jobs.features.prepared import Prepared
 from shardmill.jobs.features.publication import Publication
 from shardmill.specs.manifest import Draft, Manifest, Reject, SourceObject, Video
 from shardmill.specs.recipes import FeatureRecipe
@@ -52,6 +53,8 @@ class Featurizing:
     """Called after each video with the videos done and their total."""
     settings: StoreSettings | None = None
     """How S3 is reached for the extractor's weights and projection."""
+    prepared: Prepared | None = None
+    """Videos that were described when they were cut."""
 
 
 @dataclass(frozen=True)
@@ -133,16 +136,13 @@ def _outcome(manifest: Manifest, started: float, *, skipped: bool, why: str) -> 
 
 def _build(task: _Task) -> Manifest:
     from shardmill.adapters.clip_reading import tools
-    from shardmill.adapters.extractors import make_extractor
 
-    extract = make_extractor(task.recipe, task.how.settings)
     order = {video.key: index for index, video in enumerate(task.clips.videos)}
     stem = f"{task.draft.dataset}-{layout.shard_name(task.draft.shard)}"
     writer = commits.ShardWriter(task.lake, task.draft, stem, ".tfrecord")
     with task.lake.scratch("features-") as scratch:
         publication = Publication(writer, task.recipe, scratch)
-        workers = task.how.workers or len(sched_getaffinity(0))
-        for video in describe(_missing(task, publication, order), extract, task.recipe, workers):
+        for video in _described(task, publication, order):
             _take_in(task, publication, order[video.key], video)
         publication.close(len(order))
     manifest = Manifest(
@@ -157,24 +157,51 @@ def _build(task: _Task) -> Manifest:
     return manifest
 
 
-def _missing(task: _Task, publication: Publication, order: dict[str, int]) -> Iterator[VideoClips]:
-    """Yield the videos that no earlier try dealt with; parts that hold no such video are not read."""
+def _described(task: _Task, publication: Publication, order: dict[str, int]) -> Iterator[Described]:
+    """Describe, in their order, the videos that no earlier try dealt with."""
+    prepared = task.how.prepared
+    wanted = [
+        video
+        for video in task.clips.videos
+        if not publication.is_done(subset_of(video.key, task.recipe.validation_share), order[video.key])
+    ]
+    rest = {video.key: video.part for video in wanted if prepared is None or video.key not in prepared}
+    decoded = _decoded(task, rest)
+    done = len(order) - len(wanted)
+    for video in wanted:
+        if prepared is not None and video.key in prepared:
+            yield prepared.give(video.key, video.clips)
+        else:
+            found = next(decoded, None)
+            if found is None or found.key != video.key:
+                held = "nothing" if found is None else repr(found.key)
+                shard = f"the clips of shard {task.draft.shard:06d}"
+                raise ReconcileError(f"{shard} hold {held} where their manifest says {video.key!r}")
+            yield found
+        done += 1
+        task.how.progress(done, len(order))
+
+
+def _decoded(task: _Task, wanted: Mapping[str, int]) -> Iterator[Described]:
+    """Decode the clips of some videos; parts that hold none of them are not read."""
+    from shardmill.adapters.extractors import make_extractor
     from shardmill.adapters.tar import read_clips
 
-    def is_done(key: str) -> bool:
-        return publication.is_done(subset_of(key, task.recipe.validation_share), order[key])
+    if not wanted:
+        return
+    extract = make_extractor(task.recipe, task.how.settings)
+    known = {video.key for video in task.clips.videos}
 
-    wanted = {video.part for video in task.clips.videos if not is_done(video.key)}
-    done = sum(is_done(key) for key in order)
-    for video in read_clips(task.lake, task.clips, wanted):
-        if video.key not in order:
-            raise ReconcileError(
-                f"the clips of shard {task.draft.shard:06d} hold {video.key!r}, their manifest does not"
-            )
-        if not is_done(video.key):
-            yield video
-            done += 1
-            task.how.progress(done, len(order))
+    def missing() -> Iterator[VideoClips]:
+        for video in read_clips(task.lake, task.clips, set(wanted.values())):
+            if video.key not in known:
+                raise ReconcileError(
+                    f"the clips of shard {task.draft.shard:06d} hold {video.key!r}, their manifest does not"
+                )
+            if video.key in wanted:
+                yield video
+
+    yield from describe(missing(), extract, task.recipe, task.how.workers or len(sched_getaffinity(0)))
 
 
 def _take_in(task: _Task, publication: Publication, index: int, video: Described) -> None:

@@ -1,33 +1,49 @@
-"""The samples of a shard, one by one, and what becomes of each."""
+"""The samples of a shard as they stream by, and which of them are refused unseen."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Container, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from shardmill.adapters.tar import INFO_SUFFIX, VIDEO_SUFFIXES, split_name
+from shardmill.adapters.tar_stream import Member, TarStream
 from shardmill.core.video_keys import printable, why_unsafe
 from shardmill.specs.manifest import Reject
-from shardmill.specs.recipes import SplitRecipe
 
-if TYPE_CHECKING:
-    from shardmill.adapters.tar import Sample
-    from shardmill.adapters.video import CutVideo
+MOST_INFO_BYTES = 16 * 1024 * 1024
+"""A longer .info.json counts as broken."""
+
+
+class OtherSourceError(RuntimeError):
+    """The bytes before a sample are not those that an earlier try read there."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """A position in the shard, and what lies before it."""
+
+    offset: int = 0
+    """Bytes before it."""
+    sha256: str = ""
+    """Of those bytes."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A sample whose video, if it has a usable key and one at all, lies in a scratch folder of a numeric name."""
+    """A sample. Its video, if it is not refused, lies in scratch under a number."""
 
     index: int
     """Number of the sample in the shard."""
     key: str
     name: str
     """What the video is called in the shard."""
+    begins: Position
     info: bytes
-    folder: Path
+    video: Path | None = None
+    size: int = 0
+    """Bytes that it takes in scratch."""
     refused: Reject | None = None
 
 
@@ -37,68 +53,125 @@ class Wanted:
 
     first: int = 0
     """Those before were dealt with by an earlier try."""
+    begins: Position | None = None
+    """Where that try found the first; None where there was none."""
     keys: Container[str] | None = None
     """Only those; None for all."""
 
 
-@dataclass
-class Samples:
-    """The samples of a tar, counted while they go by."""
+class Room(Protocol):
+    """Room in scratch, which is not endless."""
 
-    tar: Path
-    scratch: Path
-    wanted: Wanted
-    count: int = 0
-    """Samples seen so far, wanted or not."""
+    def reserve(self, size: int) -> None:
+        """Wait until so many bytes may be written."""
+
+    def release(self, size: int) -> None:
+        """Give so many bytes back."""
+
+
+@dataclass
+class _Sample:
+    index: int
+    key: str
+    begins: Position
+    wanted: bool
+    refused: Reject | None
+    suffixes: set[str] = field(default_factory=set)
+    name: str = ""
+    instead: str = ""  # what stands in the place of the video's file
+    best: int = len(VIDEO_SUFFIXES)
+    size: int = 0
+    info: bytes = b""
+
+
+class Samples:
+    """The samples of a tar: neighbouring files of one key, each suffix once; counted while they go by."""
+
+    def __init__(self, tar: TarStream, scratch: Path, wanted: Wanted, room: Room) -> None:
+        """Begin.
+
+        Args:
+            room: what may be written to scratch.
+        """
+        self._tar, self._scratch, self._wanted, self._room = tar, scratch, wanted, room
+        self._seen: set[str] = set()
+        self.count = 0
+        """Samples seen so far, wanted or not."""
+
+    @property
+    def here(self) -> Position:
+        """Where the newest member begins; the end behind the last."""
+        return Position(self._tar.starts, self._tar.sha256)
 
     def cases(self) -> Iterator[Case]:
-        """Yield the wanted samples in order."""
-        from shardmill.adapters.tar import read_samples
+        """Yield the wanted samples in order.
 
-        seen: set[str] = set()
-        for index, sample in enumerate(read_samples(self.tar)):
-            self.count += 1
-            first_of_its_key = sample.key not in seen
-            seen.add(sample.key)
-            if index < self.wanted.first:
-                continue
-            if self.wanted.keys is not None and not (first_of_its_key and sample.key in self.wanted.keys):
-                continue
-            yield self._case(index, sample, first_of_its_key)
+        Raises:
+            OtherSourceError: an earlier try read other bytes before the first of them.
+            DamagedTarError: the tar is not whole.
+        """
+        sample: _Sample | None = None
+        for member in self._tar.members():
+            key, suffix = split_name(member.name)
+            if sample is None or key != sample.key or suffix in sample.suffixes:
+                if sample is not None and sample.wanted:
+                    yield self._case(sample)
+                sample = self._begin(key)
+            sample.suffixes.add(suffix)
+            self._take(sample, member, suffix)
+        if sample is not None and sample.wanted:
+            yield self._case(sample)
+        if self.count <= self._wanted.first:
+            self._compare()
 
-    def _case(self, index: int, sample: Sample, first_of_its_key: bool) -> Case:
-        folder, refused = self.scratch / f"{index:06d}", _refusal(sample, first_of_its_key)
-        if refused is None:
-            folder.mkdir()
-            (folder / "video").write_bytes(sample.video)
-        return Case(index, sample.key, printable(sample.name), sample.info, folder, refused)
+    def _begin(self, key: str) -> _Sample:
+        if self.count == self._wanted.first:
+            self._compare()
+        index, first_of_its_key = self.count, key not in self._seen
+        self.count += 1
+        self._seen.add(key)
+        keys = self._wanted.keys
+        wanted = index >= self._wanted.first and (keys is None or (first_of_its_key and key in keys))
+        return _Sample(index, key, self.here, wanted, _refusal(key, first_of_its_key))
+
+    def _compare(self) -> None:
+        expected = self._wanted.begins
+        if expected is not None and self.here != expected:
+            raise OtherSourceError(f"expected {expected} before sample {self._wanted.first}, found {self.here}")
+
+    def _take(self, sample: _Sample, member: Member, suffix: str) -> None:
+        if not sample.wanted or sample.refused is not None:
+            return
+        if suffix == INFO_SUFFIX and member.size <= MOST_INFO_BYTES:
+            sample.info = b"".join(self._tar.content())
+        elif suffix in VIDEO_SUFFIXES and member.what:
+            sample.instead = sample.instead or member.what
+        elif suffix in VIDEO_SUFFIXES and VIDEO_SUFFIXES.index(suffix) < sample.best:
+            self._room.release(sample.size)  # of a video of a suffix that comes after this one
+            self._room.reserve(member.size)
+            sample.best, sample.name, sample.size = VIDEO_SUFFIXES.index(suffix), member.name, member.size
+            with self._path(sample).open("wb") as file:
+                for piece in self._tar.content():
+                    file.write(piece)
+
+    def _path(self, sample: _Sample) -> Path:
+        return self._scratch / f"{sample.index:06d}.video"
+
+    def _case(self, sample: _Sample) -> Case:
+        refused = sample.refused
+        if refused is None and not sample.name:
+            expected = ", ".join(f".{suffix}" for suffix in VIDEO_SUFFIXES)
+            message = f"expected a file of one of {expected}, found {sample.instead or 'none'}"
+            refused = Reject(key=sample.key, reason="no_video", message=message)
+        video = self._path(sample) if refused is None else None
+        name = printable(sample.name)
+        return Case(sample.index, sample.key, name, sample.begins, sample.info, video, sample.size, refused)
 
 
-def _refusal(sample: Sample, first_of_its_key: bool) -> Reject | None:
-    from shardmill.adapters.tar import VIDEO_SUFFIXES
-
-    if why := why_unsafe(sample.key):
-        return Reject(key=printable(sample.key), reason="unsafe_key", message=why)
+def _refusal(key: str, first_of_its_key: bool) -> Reject | None:
+    if why := why_unsafe(key):
+        return Reject(key=printable(key), reason="unsafe_key", message=why)
     if not first_of_its_key:
         message = "expected each key once, found one that came before"
-        return Reject(key=sample.key, reason="duplicate_key", message=message)
-    if not sample.name:
-        expected = ", ".join(f".{suffix}" for suffix in VIDEO_SUFFIXES)
-        return Reject(key=sample.key, reason="no_video", message=f"expected one of {expected}, found none")
+        return Reject(key=key, reason="duplicate_key", message=message)
     return None
-
-
-def cut(recipe: SplitRecipe, case: Case, stop: threading.Event) -> CutVideo | Reject:
-    """Cut the video of a sample, or say why it is refused."""
-    from shardmill.adapters.video import VideoError, cut_video
-
-    if case.refused is not None:
-        return case.refused
-    source, folder = case.folder / "video", case.folder / "clips"
-    folder.mkdir()
-    try:
-        return cut_video(source, recipe, name=case.name, folder=folder, stop=stop)
-    except VideoError as error:
-        return Reject(key=case.key, reason=error.reason, message=printable(error.message), detail=error.detail)
-    finally:
-        source.unlink()

@@ -1,23 +1,22 @@
-"""The parts of a shard, written and published one after the other, and what is said of them."""
+"""The parts of a shard, written one after the other and published behind the back of those who cut."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from shardmill.adapters.lake import NewPart, ShardWriter
+from shardmill.adapters.lake import NewPart, ShardWriter, file_sha256
+from shardmill.adapters.tar import Clip, PartFile
+from shardmill.adapters.video.slots import Pieces
 from shardmill.core.video_keys import labels_of
-from shardmill.jobs.split.cases import Case
+from shardmill.jobs.split.cases import Case, Position
 from shardmill.specs.manifest import Part, Reject, Video
 from shardmill.specs.recipes import SplitRecipe
 
-if TYPE_CHECKING:
-    from shardmill.adapters.tar import PartFile
-    from shardmill.adapters.video import CutVideo
-
-_MEGABYTE = 1_000_000
+MEGABYTE = 1_000_000
 _NO_INFO = b"{}"
 
 
@@ -33,79 +32,117 @@ class Publication:
             for video in receipt.videos
         ]
         self.rejects: list[Reject] = [reject for receipt in receipts for reject in receipt.rejects]
+        self._closed = len(receipts)
         self._new_videos: list[Video] = []
         self._new_rejects: list[Reject] = []
         self._file: PartFile | None = None
+        self._uploader = ThreadPoolExecutor(1, thread_name_prefix="publish")
+        self._upload: Future[None] | None = None
 
-    @property
     def parts(self) -> Sequence[Part]:
-        """The parts published so far."""
+        """Give the parts; to be called when all are published."""
         return tuple(self._writer.parts())
 
-    def add(self, case: Case, result: CutVideo | Reject) -> str:
-        """Take in what became of a sample, and say it in a line."""
+    def add(self, case: Case, result: Pieces | Reject) -> Video | Reject:
+        """Take in what became of a sample; its clips are gone from scratch then. Returns what the manifest says."""
         if isinstance(result, Reject):
             self._new_rejects.append(result)
-            return f"{result.key}: refused: {result.reason}: {result.message}"
+            return result
         if self._file is not None and self._file.is_full:
-            self._publish(self._file, case.index)
+            self._publish(self._file, case.index, case.begins)
+        self._wait_for_room()
         info = _read_info(case.info)
         self._write(case, result, case.info if info else _NO_INFO)
-        numbers = {number for number, _ in result.clips}
         video = Video(
             key=case.key,
-            clips=len(result.clips),
+            clips=len(result.numbers),
             frames=result.frames,
             seconds=result.seconds,
             labels=labels_of(info),
-            gaps=tuple(sorted(set(range(max(numbers))) - numbers)),
+            gaps=tuple(sorted(set(range(max(result.numbers))) - set(result.numbers))),
+            copied=result.copied,
         )
         self._new_videos.append(video)
-        return f"{video.key}: {video.clips} clips, {video.frames} frames, {video.seconds:.3f} s"
+        result.remove()
+        return video
 
-    def _write(self, case: Case, result: CutVideo, info: bytes) -> None:
-        from shardmill.adapters.tar import Clip, PartFile
+    def _wait_for_room(self) -> None:
+        """Keep scratch small: while a part is on its way, the next one grows to a quarter of one at most."""
+        if self._upload is None:
+            return
+        if self._upload.done() or (self._file is not None and self._file.size * 4 >= self._file.max_bytes):
+            self._upload.result()
 
-        facts = json.dumps(result.facts, sort_keys=True, ensure_ascii=False).encode()
+    def _write(self, case: Case, result: Pieces, info: bytes) -> None:
+        facts = json.dumps(result.facts, sort_keys=True, ensure_ascii=False).encode("utf-8", "replace")
         if self._file is None:
             self._file = PartFile(
-                self._scratch / "part.tar",
-                max_bytes=self._recipe.max_part_mb * _MEGABYTE,
+                self._scratch / f"part-{self._closed:06d}.tar",
+                max_bytes=self._recipe.max_part_mb * MEGABYTE,
                 max_clips=self._recipe.max_part_clips,
             )
-        for number, path in result.clips:
-            self._file.write(case.key, Clip(number, path.read_bytes(), facts, info))
+        for number in result.numbers:
+            self._file.write(case.key, Clip(number, result.read(number), facts, info))
 
-    def _publish(self, file: PartFile, next_sample: int) -> None:
+    def _publish(self, file: PartFile, next_sample: int, begins: Position) -> None:
         places = file.close()
-        number = len(self.parts)
         placed = [
             video.model_copy(
                 update={
-                    "part": number,
+                    "part": self._closed,
                     "offsets": tuple(place.offset for place in places[video.key]),
                     "sizes": tuple(place.size for place in places[video.key]),
                 }
             )
             for video in self._new_videos
         ]
-        new = NewPart(file.path, file.clips, next_sample, videos=placed, rejects=tuple(self._new_rejects))
-        self._writer.publish(new)
-        file.path.unlink()
+        self._wait()
+        rejects = tuple(self._new_rejects)
+        self._upload = self._uploader.submit(self._put, file, (next_sample, begins), placed, rejects)
         self.videos += placed
-        self.rejects += self._new_rejects
+        self.rejects += rejects
+        self._closed += 1
         self._file, self._new_videos, self._new_rejects = None, [], []
 
-    def close(self, samples: int) -> None:
-        """Publish the last part.
+    def _put(
+        self, file: PartFile, then: tuple[int, Position], videos: Sequence[Video], rejects: Sequence[Reject]
+    ) -> None:
+        next_sample, begins = then
+        new = NewPart(
+            file.path,
+            file.clips,
+            next_sample,
+            videos=videos,
+            rejects=rejects,
+            sha256=file_sha256(file.path),
+            source_offset=begins.offset,
+            source_sha256=begins.sha256,
+        )
+        self._writer.publish(new)
+        file.path.unlink()
+
+    def _wait(self) -> None:
+        if self._upload is not None:
+            self._upload.result()
+
+    def close(self, samples: int, end: Position) -> None:
+        """Publish the last part and wait until all are.
 
         Args:
             samples: how many the shard holds.
+            end: of the shard.
         """
         if self._file is not None:
-            self._publish(self._file, samples)
+            self._publish(self._file, samples, end)
+        self._wait()
         self.rejects += self._new_rejects  # those behind the last part stand in the manifest alone
         self._new_rejects = []
+
+    def __enter__(self) -> Publication:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._uploader.shutdown(cancel_futures=True)
 
 
 def _read_info(content: bytes) -> dict[str, Any]:

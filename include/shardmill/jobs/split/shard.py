@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import shardmill
 from shardmill.adapters import lake as commits
-from shardmill.adapters.source import SourceReader
-from shardmill.adapters.store import MissingObjectError, Store, StoreSettings, fetch_checked
+from shardmill.adapters.shard_stream import ShardStream
+from shardmill.adapters.store import DamagedObjectError, MissingObjectError, Store, StoreSettings
+from shardmill.adapters.tar_stream import TarStream
+from shardmill.adapters.video.slots import Pieces, tools
 from shardmill.core import layout
 from shardmill.core.rejects import RejectsMayPassError, TooManyRejectsError, check_reconciled, check_rejects, may_pass
-from shardmill.jobs.split.cases import Samples, Wanted, cut
-from shardmill.jobs.split.publication import Publication
-from shardmill.specs.manifest import Draft, Manifest
+from shardmill.core.tar_header import DamagedTarError
+from shardmill.jobs.split.cases import Case, OtherSourceError, Position, Samples, Wanted
+from shardmill.jobs.split.cutting import SLOT, Cutter, OpenCutter, cut_case, cutting
+from shardmill.jobs.split.progress import Progress
+from shardmill.jobs.split.publication import MEGABYTE, Publication
+from shardmill.jobs.split.window import Window
+from shardmill.specs.manifest import Draft, Manifest, Reject, Video
 from shardmill.specs.recipes import SplitRecipe
+
+READS = 3
+"""Times that a shard is read before it counts as damaged: a byte may flip on the way."""
+WINDOW_BYTES = 64 * 1024 * 1024
+"""Of scratch for videos and clips in flight, beside a quarter of a part."""
 
 
 class EmptyShardError(RuntimeError):
@@ -50,6 +59,10 @@ class Splitting:
     """A shard fails when more than this share of its samples is refused."""
     workers: int = 0
     """Videos that are cut at once; 0 for one a core."""
+    video_seconds: float = 0
+    """No video may take longer to cut; 0 for a limit by its size."""
+    footage: Callable[[str, Path], None] | None = None
+    """Gets the key of each video and an .npz of its footage (see `clip_reading`), before its clips are published."""
     scratch: Path | None = None
     """Folder for temporary files; None for a good one."""
     settings: StoreSettings | None = None
@@ -58,6 +71,15 @@ class Splitting:
     """Revision whose rejects are tried once more, those that may pass by themselves; None for no retry."""
     progress: Callable[[str], None] = lambda line: None
     """Gets a line for each sample."""
+    watch: Callable[[str], None] = lambda line: None
+    """Gets a line every ten seconds: how far the shard is."""
+    open_cutter: OpenCutter = SLOT
+    """Opens what cuts videos."""
+
+    @property
+    def pool(self) -> int:
+        """How many videos are cut at once."""
+        return self.workers or len(os.sched_getaffinity(0))
 
 
 @dataclass(frozen=True)
@@ -85,6 +107,8 @@ def split_shard(lake: Store, dataset: str, shard: int, recipe: SplitRecipe, how:
         MissingObjectError: the shard was not ingested.
         ChangedObjectError: it is only referenced, and changed at its source.
         DamagedTarError: the shard's tar is not whole.
+        DamagedObjectError: its bytes are not what they should be, however often they are read.
+        SlotError, SandboxError: this machine cannot cut videos.
         TooManyRejectsError, RejectsMayPassError, EmptyShardError: no revision is committed.
     """
     return commits.until_won(lambda: _split(lake, dataset, shard, recipe, how or Splitting()))
@@ -136,30 +160,75 @@ def _outcome(manifest: Manifest, started: float, *, skipped: bool, why: str) -> 
 
 
 def _build(task: _Task) -> Manifest:
-    from shardmill.adapters.video import tools
-    from shardmill.adapters.video.ahead import work_ahead
+    """Make the parts. What looks damaged is read once more: of many sources no checksum is known."""
+    draft = task.draft
+    writer = commits.ShardWriter(task.lake, draft, f"{draft.dataset}-clips-{layout.shard_name(draft.shard)}", ".tar")
+    for read in range(1, READS + 1):
+        try:
+            return _read_and_cut(task, writer)
+        except (OtherSourceError, DamagedObjectError) as error:
+            # Some of the parts were made of bytes that are not the source's: nothing may go on behind them.
+            writer.forget(0)
+            if read == READS:
+                raise
+            task.how.progress(f"read again: {error}")
+        except DamagedTarError as error:
+            if read > 1:
+                raise
+            task.how.progress(f"read again: {error}")
+    raise AssertionError("the last reading returns or raises")
 
-    draft, retried = task.draft, task.retried
-    stem = f"{draft.dataset}-clips-{layout.shard_name(draft.shard)}"
-    writer = commits.ShardWriter(task.lake, draft, stem, ".tar")
-    workers = task.how.workers or len(os.sched_getaffinity(0))
-    with task.lake.scratch("split-", task.how.scratch) as scratch:
-        tar = scratch / "source.tar"
-        _fetch_whole(task, tar)
-        publication = Publication(writer, task.recipe, scratch)
-        if done := writer.next_sample():
-            task.how.progress(f"{len(publication.parts)} parts are there: going on behind sample {done - 1}")
-        keys = None if retried is None else {reject.key for reject in retried.rejects if may_pass(reject)}
-        samples = Samples(tar, scratch, Wanted(done, keys))
-        for case, result in work_ahead(samples.cases(), lambda case, stop: cut(task.recipe, case, stop), workers):
-            task.how.progress(publication.add(case, result))
-            shutil.rmtree(case.folder, ignore_errors=True)
-        publication.close(samples.count)
+
+def _read_and_cut(task: _Task, writer: commits.ShardWriter) -> Manifest:
+    draft, how, retried = task.draft, task.how, task.retried
+    receipts = writer.resume()
+    begins = Position(receipts[-1].source_offset, receipts[-1].source_sha256) if receipts else None
+    keys = None if retried is None else {reject.key for reject in retried.rejects if may_pass(reject)}
+    wanted = Wanted(writer.next_sample(), begins, keys)
+    stream = ShardStream(task.lake, task.raw, how.settings)
+    window = Window(task.recipe.max_part_mb * MEGABYTE // 4 + WINDOW_BYTES)
+    tar = TarStream(_while_wanted(stream.chunks(), window), draft.source.uri)
+    progress = Progress(draft.shard, draft.source.size, how.watch)
+    with task.lake.scratch("split-", how.scratch) as scratch, Publication(writer, task.recipe, scratch) as publication:
+        samples = Samples(tar, scratch, wanted, window)
+
+        def read(window: Window) -> None:
+            for case in samples.cases():
+                window.put(case)
+            stream.settle(tar.sha256)
+
+        def cut(cutter: Cutter, case: Case) -> Pieces | Reject:
+            return cut_case(cutter, case, seconds=how.video_seconds, footage=how.footage is not None)
+
+        cutters = [how.open_cutter(task.recipe, scratch / f"slot-{number}") for number in range(how.pool)]
+        with cutting(read, window, cutters, cut):
+            if receipts:
+                how.progress(f"{len(receipts)} parts are there: going on behind sample {wanted.first - 1}")
+            for case, result in window.results():
+                if how.footage is not None and not isinstance(result, Reject):
+                    how.footage(case.key, result.footage)
+                done = publication.add(case, result)
+                how.progress(_tell(done))
+                progress.add(done, case.begins.offset)
+        publication.close(samples.count, samples.here)
     made = {**draft.model_dump(), "tools": {**tools(), "shardmill": shardmill.__version__}}
     manifest = _added(retried, publication, made) if retried else _manifest(samples.count, publication, made)
     check_reconciled(manifest)
-    _check_rejects(manifest, writer, task.how.max_reject_share)
+    _check_rejects(manifest, writer, how.max_reject_share)
     return manifest
+
+
+def _while_wanted(chunks: Iterator[bytes], window: Window) -> Iterator[bytes]:
+    for chunk in chunks:
+        window.check()
+        yield chunk
+
+
+def _tell(done: Video | Reject) -> str:
+    if isinstance(done, Reject):
+        return f"{done.key}: refused: {done.reason}: {done.message}"
+    copied = ", taken over as it is" if done.copied else ""
+    return f"{done.key}: {done.clips} clips, {done.frames} frames, {done.seconds:.3f} s{copied}"
 
 
 def _check_rejects(manifest: Manifest, writer: commits.ShardWriter, limit: float) -> None:
@@ -179,7 +248,7 @@ def _manifest(samples_in: int, publication: Publication, made: dict[str, object]
         {
             **made,
             "samples_in": samples_in,
-            "parts": tuple(publication.parts),
+            "parts": publication.parts(),
             "videos": tuple(publication.videos),
             "rejects": tuple(publication.rejects),
         }
@@ -195,31 +264,8 @@ def _added(retried: Manifest, publication: Publication, made: dict[str, object])
         {
             **made,
             "samples_in": retried.samples_in,
-            "parts": (*retried.parts, *publication.parts),
+            "parts": (*retried.parts, *publication.parts()),
             "videos": (*retried.videos, *videos),
             "rejects": (*final, *publication.rejects),
         }
     )
-
-
-def _fetch_whole(task: _Task, tar: Path) -> None:
-    """Bring the shard here. What looks damaged is read once more: of many sources no checksum is known."""
-    from shardmill.adapters.tar_check import check_tar
-    from shardmill.core.tar_header import DamagedTarError
-
-    for is_last in (False, True):
-        with tar.open("wb") as file:
-            _fetch(task, file)
-        try:
-            check_tar(tar, task.draft.source.uri)
-            return
-        except DamagedTarError:
-            if is_last:
-                raise
-
-
-def _fetch(task: _Task, file: BinaryIO) -> None:
-    for part in task.raw.parts:
-        fetch_checked(task.lake, part.name, part.sha256, file)
-    if not task.raw.parts:
-        SourceReader(task.draft.source, task.how.settings).fetch(file)

@@ -1,0 +1,113 @@
+"""What runs in the sandbox: a process that forks a child for each video, which probes, cuts and proves it.
+
+It imports once what every child needs. A child that crashes, or is taken over by what it decodes, takes nothing with
+it: it holds no file descriptor but its own, cannot look into its parent, and all that it leaves behind is killed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from shardmill.adapters.video.cut import cut_video
+from shardmill.adapters.video.error import StoppedError, VideoError
+from shardmill.adapters.video.places import CLIPS, FOOTAGE, MOST_ANSWER_BYTES, READY, VIDEO
+
+_PR_SET_DUMPABLE = 4
+
+
+def main() -> None:
+    """Answer each line of stdin, a JSON of what is asked, by a line on stdout."""
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)  # no child may trace this process
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    answers.write(READY.encode() + b"\n")
+    answers.flush()
+    for line in sys.stdin.buffer:
+        status, answer = _in_a_child(json.loads(line), answers.fileno())
+        said = answer.decode("utf-8", "replace") if len(answer) <= MOST_ANSWER_BYTES else ""
+        answers.write(json.dumps({"status": status, "said": said}).encode() + b"\n")
+        answers.flush()
+
+
+def _in_a_child(asked: dict[str, Any], answers: int) -> tuple[int, bytes]:
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(reading)
+        for number in (0, answers):
+            os.close(number)
+        _work(asked, writing)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        answer = pipe.read(MOST_ANSWER_BYTES + 1)
+    _, status = os.waitpid(child, 0)
+    _end_what_is_left()
+    return os.waitstatus_to_exitcode(status), answer
+
+
+def _end_what_is_left() -> None:
+    if os.getpid() != 1:  # only as the first process of a namespace: anywhere else these are other people's processes
+        return
+    try:
+        os.kill(-1, signal.SIGKILL)
+        while True:
+            os.waitpid(-1, 0)
+    except (ProcessLookupError, ChildProcessError):
+        return
+
+
+def _work(asked: dict[str, Any], writing: int) -> None:
+    """Cut a video in the child, which ends here."""
+    status = 1
+    try:
+        os.dup2(os.open(os.devnull, os.O_RDWR), 0)
+        answer = json.dumps(_answer(asked)).encode()
+        with os.fdopen(writing, "wb") as pipe:
+            pipe.write(answer)
+        status = 0
+    except BaseException:  # noqa: BLE001  (the child ends whatever happened; its parent sees the status)
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def _answer(asked: dict[str, Any]) -> dict[str, Any]:
+    folder = Path(asked["folder"])
+    (folder / CLIPS).mkdir()
+    try:
+        cut = cut_video(
+            folder / VIDEO,
+            cast("Any", SimpleNamespace(**asked["recipe"])),  # no pydantic here, for it takes half of the start-up
+            name=asked["name"],
+            folder=folder / CLIPS,
+            stop=threading.Event(),
+            seconds=asked["seconds"],
+            footage=folder / FOOTAGE if asked["footage"] else None,
+        )
+    except VideoError as error:
+        return {"refused": {"reason": error.reason, "message": error.message, "detail": error.detail}}
+    except StoppedError as error:
+        return {"refused": {"reason": "killed", "message": str(error), "detail": ""}}
+    except MemoryError:
+        message = "expected the video to fit into the memory that one may take, it did not"
+        return {"refused": {"reason": "out_of_memory", "message": message, "detail": ""}}
+    return {
+        "clips": [number for number, _ in cut.clips],
+        "frames": cut.frames,
+        "seconds": cut.seconds,
+        "facts": cut.facts,
+        "copied": cut.copied,
+    }
+
+
+if __name__ == "__main__":
+    main()

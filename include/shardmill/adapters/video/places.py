@@ -1,0 +1,8 @@
+"""What the files of a video are called in the folder that it is cut in; known inside and outside of the sandbox."""
+
+from __future__ import annotations
+
+VIDEO, CLIPS, FOOTAGE = "video", "clips", "footage.npz"
+READY = "ready"
+"""What the process in the sandbox says first."""
+MOST_ANSWER_BYTES = 64 * 1024 * 1024

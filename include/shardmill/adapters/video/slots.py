@@ -1,0 +1,264 @@
+"""Cut videos in sandboxed processes, each of which takes one video after the other."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import select
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import imageio_ffmpeg
+from pydantic import Field, ValidationError
+
+import shardmill
+from shardmill.adapters.process import start_child
+from shardmill.adapters.sandbox import find_sandbox
+from shardmill.adapters.video.error import StoppedError, VideoError
+from shardmill.adapters.video.places import CLIPS, FOOTAGE, MOST_ANSWER_BYTES, READY, VIDEO
+from shardmill.specs.recipes import SplitRecipe
+from shardmill.specs.value import Spec
+
+_START_SECONDS = 120.0
+_GRACE_SECONDS = 5.0
+_READ_BYTES = 1024 * 1024
+_CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT)
+
+
+class SlotError(RuntimeError):
+    """A process that is to cut videos does not; no video is to blame."""
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """A video's clips as they came out of the sandbox: nothing in the folder is trusted to be a plain file."""
+
+    folder: Path
+    numbers: tuple[int, ...]
+    """Of the clips, ascending."""
+    frames: int
+    """Frames of the source, which are those of its clips."""
+    seconds: float
+    """Length of the video stream."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """Format and streams of the source, named as ffprobe names them."""
+    copied: bool = False
+    """Whether the pictures were taken over as they are."""
+    size: int = 0
+    """Bytes of the clips."""
+
+    def read(self, number: int) -> bytes:
+        """Read a clip. Raises SlotError where it is no plain file."""
+        return _read_plain(self.folder / CLIPS / f"{number:06d}.mp4")
+
+    @property
+    def footage(self) -> Path:
+        """An .npz of what `clip_reading` would read of the clips, where it was asked for."""
+        return self.folder / FOOTAGE
+
+    def remove(self) -> None:
+        """Remove the files."""
+        shutil.rmtree(self.folder)
+
+
+def _read_plain(path: Path) -> bytes:
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise SlotError(f"expected a file as the clip {path.name}, found something else")
+            return file.read()
+    except OSError as error:
+        raise SlotError(f"expected a file as the clip {path.name}: {error.strerror}") from error
+
+
+class _Refused(Spec):
+    reason: str
+    message: str
+    detail: str = ""
+
+
+class _Answer(Spec):
+    refused: _Refused | None = None
+    clips: tuple[int, ...] = ()
+    frames: int = 0
+    seconds: float = 0.0
+    facts: dict[str, Any] = Field(default_factory=dict)
+    copied: bool = False
+
+
+def time_limit(size: int) -> float:
+    """Give the seconds that a video of so many bytes may take: far more than one core needs for any that is whole."""
+    return 120 + 30 * size / 1_000_000
+
+
+class Slot:
+    """A process that cuts videos; started with the first one, and anew where one ended it."""
+
+    def __init__(self, recipe: SplitRecipe, folder: Path) -> None:
+        """Prepare.
+
+        Args:
+            folder: of its own, made when it is needed: all that the process may write to.
+        """
+        self._recipe, self._folder = recipe.model_dump(), folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self._closed = False
+
+    def cut(self, video: Path, *, name: str, to: Path, seconds: float = 0, footage: bool = False) -> Pieces:
+        """Cut a video, whose file is gone then.
+
+        Args:
+            name: what the file is called in its shard.
+            to: a folder that is not there yet, on the same file system; it will hold the clips.
+            seconds: the video may take so long; 0 for a limit by its size.
+            footage: whether what `clip_reading` would read is wanted too.
+
+        Raises:
+            VideoError: where the video cannot be used.
+            SlotError: the process does not start, or failed for a reason of its own.
+            SandboxError: there is no sandbox on this machine.
+            StoppedError: `kill` was called.
+        """
+        process = self._ready()
+        inner = self._folder / "now"
+        shutil.rmtree(inner, ignore_errors=True)
+        inner.mkdir()
+        seconds = seconds or time_limit(video.stat().st_size)
+        video.rename(inner / VIDEO)
+        asked = {"folder": str(inner), "name": name, "recipe": self._recipe, "seconds": seconds, "footage": footage}
+        try:
+            answer = self._ask(process, asked, seconds + _GRACE_SECONDS)
+            return self._take_out(answer, inner, to)
+        finally:
+            shutil.rmtree(inner, ignore_errors=True)
+
+    def _take_out(self, answer: _Answer, inner: Path, to: Path) -> Pieces:
+        if answer.refused is not None:
+            raise VideoError(answer.refused.reason, answer.refused.message, answer.refused.detail)
+        if list(answer.clips) != sorted(set(answer.clips)) or not answer.clips:
+            raise SlotError(f"expected the clips' numbers ascending, found {answer.clips[:10]}")
+        if not all(stat.S_ISDIR((inner / name).lstat().st_mode) for name in ("", CLIPS)):
+            raise SlotError("expected the clips in a folder, found something else")
+        inner.rename(to)
+        (to / VIDEO).unlink()
+        size = sum((to / CLIPS / f"{number:06d}.mp4").lstat().st_size for number in answer.clips)
+        return Pieces(to, answer.clips, answer.frames, answer.seconds, answer.facts, answer.copied, size)
+
+    def _ready(self) -> subprocess.Popen[bytes]:
+        if self._closed:
+            raise StoppedError("the shard was given up")
+        if self._process is not None:
+            return self._process
+        self._folder.mkdir(exist_ok=True)
+        command = find_sandbox().command(_program(), work=self._folder)
+        with (self._folder / "log").open("wb") as log:
+            self._process = start_child(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, bufsize=0)
+        if self._closed:  # meanwhile
+            self.kill()
+        if self._line(self._process, time.monotonic() + _START_SECONDS) != READY.encode():
+            self._check_closed()
+            said = _read_plain(self._folder / "log")[-2000:].decode("utf-8", "replace").strip()
+            self._end()
+            raise SlotError(f"the process that is to cut videos did not start: {said or 'it said nothing'}")
+        return self._process
+
+    def _ask(self, process: subprocess.Popen[bytes], asked: dict[str, Any], seconds: float) -> _Answer:
+        assert process.stdin is not None  # noqa: S101 - it was asked for
+        try:
+            process.stdin.write(json.dumps(asked).encode() + b"\n")
+            line = self._line(process, time.monotonic() + seconds)
+        except BrokenPipeError:
+            line = b""
+        self._check_closed()
+        if line is None:
+            self._end()
+            raise VideoError("time_out", f"expected the video to be cut within {asked['seconds']:.0f} s, it was not")
+        if not line:
+            status = self._end()
+            raise VideoError("killed", f"the process that cut it was ended ({_ended(status)})")
+        try:
+            told = json.loads(line)
+            if told["status"] == 0:
+                return _Answer.model_validate_json(told["said"])
+        except (ValidationError, ValueError, KeyError, TypeError) as error:
+            self._end()
+            raise SlotError(f"the process that cuts videos gave an answer that makes no sense: {error}") from error
+        return self._explain(told["status"])
+
+    def _explain(self, status: int) -> _Answer:
+        if status == -signal.SIGKILL:
+            raise VideoError("killed", "the process that cut it was killed, as the kernel does when memory runs out")
+        if -status in _CRASHES:
+            raise VideoError("damaged", f"the decoder crashed on it ({_ended(status)})")
+        said = _read_plain(self._folder / "log")[-2000:].decode("utf-8", "replace").strip()
+        raise SlotError(f"cutting failed ({_ended(status)}): {said or 'nothing was said'}")
+
+    def _line(self, process: subprocess.Popen[bytes], deadline: float) -> bytes | None:
+        """Read a line; empty where the process ended, None where it is late."""
+        assert process.stdout is not None  # noqa: S101 - it was asked for
+        found = bytearray()
+        while not found.endswith(b"\n"):
+            if not select.select([process.stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                return None
+            piece = os.read(process.stdout.fileno(), _READ_BYTES)
+            found += piece
+            if not piece or len(found) > 2 * MOST_ANSWER_BYTES:
+                return b""
+        return bytes(found).strip()
+
+    def _check_closed(self) -> None:
+        if self._closed:
+            raise StoppedError("the shard was given up")
+
+    def kill(self) -> None:
+        """End the process, and with it what it is doing; to be called from another thread."""
+        self._closed = True
+        if (process := self._process) is not None:
+            process.kill()
+
+    def _end(self) -> int:
+        """End the process; all within the sandbox dies with it."""
+        process, self._process = self._process, None
+        if process is None:
+            return 0
+        process.kill()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+        return process.wait()
+
+    def __enter__(self) -> Slot:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._end()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _ended(status: int) -> str:
+    return signal.Signals(-status).name if status < 0 else f"exit status {status}"
+
+
+def _program() -> Sequence[str]:
+    # The package may lie in a folder or, on an executor of Spark, in an archive.
+    root = str(Path(shardmill.__file__).parent.parent)
+    start = f"import sys; sys.path.insert(0, {root!r}); from shardmill.adapters.video.inside import main; main()"
+    return [sys.executable, "-I", "-c", start]
+
+
+@cache
+def tools() -> dict[str, str]:
+    """Tell the builds that cut, for manifests."""
+    shown = subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-version"], capture_output=True, text=True, check=True)
+    ffmpeg = shown.stdout.partition(" Copyright")[0].removeprefix("ffmpeg version ").strip()
+    return {"ffmpeg": ffmpeg, "av": importlib.metadata.version("av")}

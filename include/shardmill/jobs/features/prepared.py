@@ -1,0 +1,50 @@
+"""Videos described while their clips were made: what is described once is not decoded again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from shardmill.adapters.footage_file import load_footage
+from shardmill.adapters.store import StoreSettings
+from shardmill.core.frames import RGB_VALUES
+from shardmill.jobs.features.describing import Described, describe_footage
+from shardmill.specs.recipes import FeatureRecipe
+
+
+class Prepared:
+    """Descriptions, kept on disk until their records are made: about a kilobyte a second of video."""
+
+    def __init__(self, recipe: FeatureRecipe, folder: Path, settings: StoreSettings | None = None) -> None:
+        """Prepare.
+
+        Args:
+            folder: for the descriptions.
+            settings: how the extractor's weights are reached.
+
+        Raises:
+            ExtractorError: the recipe's extractor cannot be made.
+        """
+        from shardmill.adapters.extractors import make_extractor
+
+        self._extract = make_extractor(recipe, settings)
+        self._folder = folder
+        self._seconds: dict[str, tuple[int, float]] = {}
+
+    def take(self, key: str, path: Path) -> None:
+        """Describe a video by the footage in a file."""
+        footage = load_footage(path)
+        rgb, audio = describe_footage(footage, self._extract)
+        number = len(self._seconds)
+        np.save(self._folder / f"{number:06d}.npy", np.hstack([rgb, audio]))
+        self._seconds[key] = (number, footage.seconds)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._seconds
+
+    def give(self, key: str, clips: int) -> Described:
+        """Give the description of a video of so many clips."""
+        number, seconds = self._seconds[key]
+        both = np.load(self._folder / f"{number:06d}.npy", allow_pickle=False)
+        return Described(key, clips, seconds, both[:, :RGB_VALUES], both[:, RGB_VALUES:])

@@ -1,0 +1,233 @@
+"""The outside of the sandbox: nothing that comes out of it is believed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from shardmill.adapters.process import list_processes, process_tree
+from shardmill.adapters.video import slots
+from shardmill.adapters.video.error import StoppedError, VideoError
+from shardmill.adapters.video.slots import Pieces, Slot, SlotError, time_limit
+from shardmill.specs.recipes import SplitRecipe
+
+RECIPE = SplitRecipe(width=64, height=32, preset="ultrafast")
+
+
+@pytest.fixture(scope="module")
+def film(run_ffmpeg: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three seconds: two clips."""
+    path = tmp_path_factory.mktemp("film") / "v.mp4"
+    run_ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x48:r=10:d=3", "-c:v", "libx264", "-pix_fmt", "yuv420p", path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def long_film(run_ffmpeg: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Takes a while."""
+    path = tmp_path_factory.mktemp("film") / "v.mp4"
+    run_ffmpeg("-f", "lavfi", "-i", "testsrc2=s=640x360:r=30:d=40", "-c:v", "libx264", "-preset", "ultrafast", path)
+    return path
+
+
+def cut(slot: Slot, film: Path, to: Path, **options: object) -> Pieces:
+    video = to.with_suffix(".video")
+    shutil.copy(film, video)
+    return slot.cut(video, name="v.mp4", to=to, **options)
+
+
+def test_one_process_cuts_video_after_video_and_leaves_its_clips_alone(tmp_path, film):
+    (tmp_path / "text").write_text("no video")
+    with Slot(RECIPE, tmp_path / "slot") as slot:
+        first = cut(slot, film, tmp_path / "a")
+        pid = slot._process.pid
+        with pytest.raises(VideoError) as caught:
+            cut(slot, tmp_path / "text", tmp_path / "b")
+        second = cut(slot, film, tmp_path / "c")
+        assert slot._process.pid == pid
+    assert caught.value.reason == "not_a_video"
+    assert (first.numbers, first.frames, first.seconds, first.copied) == ((0, 1), 30, 3.0, False)
+    assert [first.read(number) for number in first.numbers] == [second.read(number) for number in second.numbers]
+    assert first.size == sum(len(first.read(number)) for number in first.numbers)
+    assert first.facts["format"]["filename"] == "v.mp4"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "c", "text"]
+    first.remove()
+    assert not (tmp_path / "a").exists()
+
+
+def ffmpeg_of(slot: Slot) -> int:
+    """Wait for the ffmpeg below a slot."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if slot._process is not None:
+            found = [info.pid for info in process_tree(slot._process.pid) if b"ffmpeg" in _program_of(info.pid)]
+            if found:
+                return found[0]
+        time.sleep(0.01)
+    raise AssertionError("no ffmpeg was started")
+
+
+def _program_of(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
+def test_a_killed_tool_costs_its_video_and_not_the_next(tmp_path, film, long_film):
+    with Slot(RECIPE, tmp_path / "slot") as slot:
+        killer = threading.Thread(target=lambda: os.kill(ffmpeg_of(slot), signal.SIGKILL))
+        killer.start()
+        with pytest.raises(VideoError) as caught:
+            cut(slot, long_film, tmp_path / "a")
+        killer.join()
+        assert cut(slot, film, tmp_path / "b").numbers == (0, 1)
+    assert caught.value.reason == "killed"
+
+
+def test_a_killed_sandbox_costs_its_video_and_not_the_next(tmp_path, film, long_film):
+    with Slot(RECIPE, tmp_path / "slot") as slot:
+
+        def kill() -> None:
+            ffmpeg_of(slot)
+            slot._process.kill()
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        with pytest.raises(VideoError) as caught:
+            cut(slot, long_film, tmp_path / "a")
+        killer.join()
+        assert cut(slot, film, tmp_path / "b").numbers == (0, 1)
+    assert caught.value.reason == "killed"
+
+
+def test_a_video_that_takes_too_long_is_given_up_in_time(tmp_path, film, long_film):
+    with Slot(SplitRecipe(preset="slow"), tmp_path / "slot") as slot:
+        slot._ready()
+        started = time.monotonic()
+        with pytest.raises(VideoError) as caught:
+            cut(slot, long_film, tmp_path / "a", seconds=1.0)
+        assert time.monotonic() - started < 1.0 + 10
+        assert cut(slot, film, tmp_path / "b").numbers == (0, 1)
+    assert caught.value.reason == "time_out"
+
+
+def test_a_slot_that_is_killed_stops_at_once_and_leaves_no_process(tmp_path, long_film):
+    before = {info.pid for info in list_processes()}
+    slot = Slot(RECIPE, tmp_path / "slot")
+
+    def kill() -> None:
+        ffmpeg_of(slot)
+        slot.kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with slot, pytest.raises(StoppedError):
+        cut(slot, long_film, tmp_path / "a")
+    killer.join()
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and (left := _ours(before)):
+        time.sleep(0.05)
+    assert left == []
+    assert not (tmp_path / "slot").exists()
+
+
+def _ours(before: set[int]) -> list[int]:
+    new = [info.pid for info in list_processes() if info.pid not in before]
+    return [pid for pid in new if b"ffmpeg" in _program_of(pid)]
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
+    """Have the process in the sandbox be this program, with `ask` for what is asked and `say` for its answer."""
+    beginning = (
+        "import json, os, sys\nprint('ready', flush=True)\nask = lambda: json.loads(sys.stdin.readline())\n"
+        "def say(status, **answer): print(json.dumps({'status': status, 'said': json.dumps(answer)}), flush=True)\n"
+    )
+    monkeypatch.setattr(slots, "_program", lambda: [sys.executable, "-I", "-c", beginning + program])
+
+
+def test_a_process_that_does_not_start_is_an_error_with_its_words(tmp_path, film, monkeypatch):
+    monkeypatch.setattr(slots, "_program", lambda: [sys.executable, "-I", "-c", "raise SystemExit('no libav here')"])
+    with Slot(RECIPE, tmp_path / "slot") as slot, pytest.raises(SlotError, match="did not start: no libav here"):
+        cut(slot, film, tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "ask(); say(0, clips=[1, 0])",
+        "ask(); say(0, clips=[])",
+        "ask(); say(0, clips='../../etc/passwd')",
+        "ask(); say(0, clips=[0], more=1)",
+        "ask(); print('[]', flush=True)",
+        "ask(); print('no json', flush=True)",
+        "ask(); say(1)",
+    ],
+)
+def test_an_answer_that_makes_no_sense_is_an_error(tmp_path, film, monkeypatch, program):
+    pretend(monkeypatch, program)
+    with Slot(RECIPE, tmp_path / "slot") as slot, pytest.raises(SlotError):
+        cut(slot, film, tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("signal_number", "reason"), [(signal.SIGSEGV, "damaged"), (signal.SIGABRT, "damaged"), (signal.SIGKILL, "killed")]
+)
+def test_a_crash_of_the_decoder_is_the_videos_fault_and_a_kill_may_pass(
+    tmp_path, film, monkeypatch, signal_number, reason
+):
+    pretend(monkeypatch, f"ask(); say({-signal_number})\nsys.stdin.readline()")
+    with Slot(RECIPE, tmp_path / "slot") as slot, pytest.raises(VideoError) as caught:
+        cut(slot, film, tmp_path / "a")
+    assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_a_clip_that_is_no_plain_file_is_not_read(tmp_path, film, monkeypatch, kind):
+    making = {
+        "link": f"os.symlink({str(tmp_path / 'secret')!r}, clip)",
+        "pipe": "os.mkfifo(clip)",
+        "folder": "os.mkdir(clip)",
+    }[kind]
+    (tmp_path / "secret").write_text("secret")
+    pretend(
+        monkeypatch,
+        "folder = ask()['folder']; os.mkdir(folder + '/clips'); clip = folder + '/clips/000000.mp4'\n"
+        f"{making}; say(0, clips=[0], frames=1, seconds=1.0)\nsys.stdin.readline()",
+    )
+    with Slot(RECIPE, tmp_path / "slot") as slot:
+        pieces = cut(slot, film, tmp_path / "a")
+        with pytest.raises(SlotError, match=r"expected a file as the clip 000000\.mp4"):
+            pieces.read(0)
+
+
+def test_a_folder_that_leads_elsewhere_is_not_taken(tmp_path, film, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    pretend(
+        monkeypatch,
+        f"folder = ask()['folder']; os.symlink({str(tmp_path / 'elsewhere')!r}, folder + '/clips')\n"
+        "say(0, clips=[0], frames=1, seconds=1.0)\nsys.stdin.readline()",
+    )
+    with Slot(RECIPE, tmp_path / "slot") as slot, pytest.raises(SlotError, match="expected the clips in a folder"):
+        cut(slot, film, tmp_path / "a")
+
+
+def test_a_silent_process_is_given_up_behind_its_time(tmp_path, film, monkeypatch):
+    monkeypatch.setattr(slots, "_GRACE_SECONDS", 0.2)
+    pretend(monkeypatch, "ask(); import time; time.sleep(600)")
+    with Slot(RECIPE, tmp_path / "slot") as slot, pytest.raises(VideoError) as caught:
+        cut(slot, film, tmp_path / "a", seconds=0.3)
+    assert caught.value.reason == "time_out"
+
+
+def test_the_time_limit_grows_with_the_file():
+    assert time_limit(0) == 120
+    assert time_limit(28_000_000) == 960
