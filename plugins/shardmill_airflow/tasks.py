@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, get_current_context, task
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from shardmill.stages import OpenRun
 
 log = logging.getLogger(__name__)
+PROGRESS = "progress"
+"""Key under which a running task tells how far it is; the UI shows it with the task."""
 MODELS = Asset("shardmill-models", uri="x-shardmill://models")
 
 
@@ -30,8 +33,13 @@ def open_run(spec_uri: str) -> OpenRun:
 def _do(stage: str, spec_uri: str, shards: Sequence[int]) -> None:
     from shardmill import stages
 
+    ti = get_current_context()["ti"]
+
+    def show(line: str) -> None:
+        ti.xcom_push(PROGRESS, line)
+
     with summarised() as lines, failing_for_good(*stages.hopeless_errors()):
-        lines.append(stages.STAGES[stage](open_run(spec_uri), shards, log.info))
+        lines.append(stages.STAGES[stage](replace(open_run(spec_uri), show=show), shards, log.info))
 
 
 @task

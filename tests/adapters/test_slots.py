@@ -151,11 +151,12 @@ def pretend(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
         "import json, os, sys\nprint('ready', flush=True)\nask = lambda: json.loads(sys.stdin.readline())\n"
         "def say(status, **answer): print(json.dumps({'status': status, 'said': json.dumps(answer)}), flush=True)\n"
     )
-    monkeypatch.setattr(slots, "_program", lambda: [sys.executable, "-I", "-c", beginning + program])
+    monkeypatch.setattr(slots, "module_command", lambda module: [sys.executable, "-I", "-c", beginning + program])
 
 
 def test_a_process_that_does_not_start_is_an_error_with_its_words(tmp_path, film, monkeypatch):
-    monkeypatch.setattr(slots, "_program", lambda: [sys.executable, "-I", "-c", "raise SystemExit('no libav here')"])
+    program = "raise SystemExit('no libav here')"
+    monkeypatch.setattr(slots, "module_command", lambda module: [sys.executable, "-I", "-c", program])
     with Slot(RECIPE, tmp_path / "slot") as slot, pytest.raises(SlotError, match="did not start: no libav here"):
         cut(slot, film, tmp_path / "a")
 

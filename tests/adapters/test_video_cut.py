@@ -18,6 +18,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from av.video.frame import PictureType
 
 from shardmill.adapters.process import list_processes, read_process
 from shardmill.adapters.video.cut import CutVideo, cut_video
@@ -112,9 +113,7 @@ def test_any_frame_rate_is_cut_without_loss(run_ffmpeg, tmp_path, rate, suffix):
 
 
 @pytest.mark.parametrize("picked", ["1", r"not(mod(n\,7))+not(mod(n\,3))*lt(t\,3)+gt(t\,4.1)*lt(t\,4.9)"])
-def test_clips_hold_b_frames_and_begin_at_0_for_readers_with_and_without_edit_lists(
-    run_ffmpeg, source, tmp_path, picked
-):
+def test_clips_hold_b_frames_and_begin_at_0(run_ffmpeg, source, tmp_path, picked):
     selected = ("-vf", f"select='{picked}'", "-fps_mode", "vfr")
     run_ffmpeg(*TESTSRC, "testsrc2=s=64x48:r=30:d=5", *TESTSRC, "sine=d=5", *selected, *X264, "-c:a", "aac", source)
     done = cut(source, tmp_path / "clips", RECIPE.model_copy(update={"preset": "veryfast"}))
@@ -131,9 +130,7 @@ def test_clips_hold_b_frames_and_begin_at_0_for_readers_with_and_without_edit_li
             frames = list(container.decode(video=0))
         last = frames[-1]
         assert (last.pts + last.duration) * last.time_base == clip.length
-        assert any(frame.pict_type.name == "B" for frame in frames)
-        with av.open(str(path), options={"ignore_editlist": "1"}) as container:
-            assert tuple(frame.pts * frame.time_base for frame in container.decode(video=0)) == clip.times
+        assert any(frame.pict_type == PictureType.B for frame in frames)
 
 
 @pytest.mark.skipif(shutil.which("ffprobe") is None, reason="needs an ffprobe that is not ours")

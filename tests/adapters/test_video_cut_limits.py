@@ -49,12 +49,15 @@ def test_clips_that_grow_too_large_end_the_video(run_ffmpeg, tmp_path, monkeypat
 
 def test_an_ffmpeg_that_gets_no_memory_is_told_from_a_damaged_video(run_ffmpeg, tmp_path, monkeypatch):
     source = tmp_path / "source.mp4"
-    run_ffmpeg(*TESTSRC, "testsrc2=s=3840x2160:r=5:d=1", *X264, source)
-    monkeypatch.setattr(runs, "_MEMORY_BYTES", 260 * 1024**2)
+    run_ffmpeg(*TESTSRC, "testsrc2=s=7680x4320:r=5:d=1", *X264, source)
+    monkeypatch.setattr(runs, "_MEMORY_BYTES", 400 * 1024**2)
     assert refusal(source, tmp_path / "clips").reason == "out_of_memory"
 
 
-@pytest.mark.parametrize("words", ["x264 [error]: malloc of size 123 failed", "Error: Cannot allocate memory"])
+@pytest.mark.parametrize(
+    "words",
+    ["x264 [error]: malloc of size 123 failed", "Error: Cannot allocate memory", "[fc#0] pthread_create() failed: x"],
+)
 def test_words_about_memory_are_understood(tmp_path, words):
     assert run(tmp_path, "/bin/sh", "-c", f"echo '{words}' >&2; exit 1").reason == "out_of_memory"
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import av
 import numpy as np
 
+from shardmill.core.footage import Footage
 from shardmill.core.logmel import SAMPLE_RATE
 
 _CLOCK_SLACK = 1e-3
@@ -20,18 +19,6 @@ class ClipError(ValueError):
     """A clip cannot be decoded; names the clip."""
 
 
-@dataclass(frozen=True, eq=False)
-class Footage:
-    """A video, a frame a second."""
-
-    frames: np.ndarray
-    """uint8 [seconds, height, width, 3]."""
-    sound: tuple[np.ndarray, ...]
-    """The samples of each second, float32, 16 kHz mono; fewer than 16,000 at a clip's end, none where it is silent."""
-    seconds: float
-    """Length of the clips together."""
-
-
 class ClipTaking:
     """Takes what footage needs from the frames of a clip, as they are decoded."""
 
@@ -39,17 +26,15 @@ class ClipTaking:
         """Begin; ``wanted`` are the seconds of which a frame is taken, counted from the clip's start."""
         self._wanted = wanted
         self._frames: dict[float, np.ndarray] = {}
-        self._samples: list[np.ndarray] = []
-        self._sound_start = 0.0
+        self._heard: list[av.AudioFrame] = []
         self._end = 0.0
-        self._resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
 
     def take(self, frame: av.VideoFrame | av.AudioFrame) -> None:
         """Look at a frame or at samples; all of a clip come in order."""
         if isinstance(frame, av.VideoFrame):
             self._take_picture(frame)
         else:
-            self._take_sound(self._resampler.resample(frame))
+            self._heard.append(frame)
 
     def _take_picture(self, frame: av.VideoFrame) -> None:
         time = frame.time or 0.0
@@ -59,28 +44,33 @@ class ClipTaking:
             if second not in self._frames and second - _CLOCK_SLACK <= time < second + 1 - _CLOCK_SLACK:
                 self._frames[second] = frame.to_ndarray(format="rgb24")
 
-    def _take_sound(self, frames: Sequence[av.AudioFrame]) -> None:
-        for frame in frames:
-            if not self._samples:
-                self._sound_start = frame.time or 0.0
-            self._samples.append(frame.to_ndarray().reshape(-1))
-
     def finish(self) -> tuple[list[np.ndarray], list[np.ndarray], float]:
         """Give the frames, the sound of their seconds, and the clip's length in seconds."""
-        if self._samples:
-            self._take_sound(self._resampler.resample(None))
-        sound = np.concatenate(self._samples) if self._samples else np.zeros(0, np.float32)
+        start, sound = self._heard[0].time or 0.0 if self._heard else 0.0, _resampled(self._heard)
         seconds = sorted(self._frames)
-        return [self._frames[second] for second in seconds], [self._of(second, sound) for second in seconds], self._end
+        if not self._heard:
+            return [self._frames[second] for second in seconds], [sound] * len(seconds), self._end
+        return [self._frames[second] for second in seconds], [self._of(at, sound, start) for at in seconds], self._end
 
-    def _of(self, second: float, sound: np.ndarray) -> np.ndarray:
+    def _of(self, second: float, sound: np.ndarray, start: float) -> np.ndarray:
         """Cut out the samples from a second to the next, or to the clip's end."""
-        if not self._samples:
-            return sound
         stop = min(second + 1, max(self._end, second))
-        first, last = (round((moment - self._sound_start) * SAMPLE_RATE) for moment in (second, stop))
+        first, last = (round((moment - start) * SAMPLE_RATE) for moment in (second, stop))
         heard = sound[max(first, 0) : max(last, 0)]
         return np.pad(heard, (max(0, -first), 0))[: last - first].astype(np.float32)
+
+
+def _resampled(heard: Sequence[av.AudioFrame]) -> np.ndarray:
+    """Give a clip's sound as 16 kHz mono, at one go: frame by frame it takes five times as long."""
+    if not heard:
+        return np.zeros(0, np.float32)
+    first = heard[0]
+    whole = av.AudioFrame.from_ndarray(
+        np.concatenate([frame.to_ndarray() for frame in heard], axis=1), first.format.name, first.layout.name
+    )
+    whole.sample_rate, whole.time_base, whole.pts = first.sample_rate, first.time_base, first.pts
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+    return np.concatenate([part.to_ndarray()[0] for part in (*resampler.resample(whole), *resampler.resample(None))])
 
 
 class FootageTaking:
@@ -159,30 +149,6 @@ def read_footage(clips: Sequence[bytes], numbers: Sequence[int], *, clip_seconds
         except (av.error.FFmpegError, ClipError) as error:
             raise ClipError(f"clip {number:06d}: {error}") from error
     return whole.footage()
-
-
-def save_footage(footage: Footage, path: Path) -> None:
-    """Write footage as plain arrays: ``frames``, ``samples`` of all seconds, ``lengths`` of each, ``seconds``."""
-    samples = np.concatenate([np.zeros(0, np.float32), *footage.sound])
-    lengths = np.array([len(part) for part in footage.sound], np.int64)
-    with path.open("wb") as file:
-        np.savez(file, frames=footage.frames, samples=samples, lengths=lengths, seconds=np.float64(footage.seconds))
-
-
-def load_footage(path: Path) -> Footage:
-    """Read what ``save_footage`` wrote.
-
-    Raises:
-        ValueError: where it is something else.
-    """
-    with np.load(path, allow_pickle=False) as arrays:
-        frames, samples, lengths = arrays["frames"], arrays["samples"], arrays["lengths"]
-        seconds = float(arrays["seconds"])
-    if frames.dtype != np.uint8 or frames.ndim != 4 or samples.dtype != np.float32 or len(lengths) != len(frames):
-        raise ValueError(f"expected footage in {path}, found other arrays")
-    if (lengths < 0).any() or lengths.sum() != len(samples):
-        raise ValueError(f"expected as many samples as the lengths say in {path}, found {len(samples)}")
-    return Footage(frames, tuple(np.split(samples, np.cumsum(lengths)[:-1])), seconds)
 
 
 def _whole_seconds(number: int, clip_seconds: float) -> list[float]:

@@ -59,7 +59,7 @@ def source_packets(video: Probe) -> Iterator[tuple[VideoStream, Iterator[Packet]
     """
     with open_video(video.path) as container:
         stream = _stream(container, video)
-        yield stream, _packets(stream)
+        yield stream, _packets(container, stream)
 
 
 def _stream(container: InputContainer, video: Probe) -> VideoStream:
@@ -68,10 +68,10 @@ def _stream(container: InputContainer, video: Probe) -> VideoStream:
     return stream
 
 
-def _packets(stream: VideoStream) -> Iterator[Packet]:
+def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
     header = stream.codec_context.extradata or b""
     try:
-        for packet in stream.container.demux(stream):
+        for packet in container.demux(stream):
             if not packet.size:
                 continue
             if packet.is_discard or packet.is_corrupt or packet.has_sidedata("new_extradata"):
@@ -96,18 +96,18 @@ def source_pictures(video: Probe) -> Iterator[Pictures]:
     av.logging.set_level(av.logging.ERROR)
     try:
         with av.logging.Capture() as complaints, open_video(video.path) as container:
-            yield _pictures(_stream(container, video), complaints)
+            yield _pictures(container, _stream(container, video), complaints)
     finally:
         av.logging.set_level(level)
 
 
-def _pictures(stream: VideoStream, complaints: list[tuple[int, str, str]]) -> Pictures:
+def _pictures(container: InputContainer, stream: VideoStream, complaints: list[tuple[int, str, str]]) -> Pictures:
     context = stream.codec_context
     context.thread_count = 1
     context.options = {"err_detect": "explode"}
     size = (context.width, context.height, "yuv420p")
     try:
-        for frame in stream.container.decode(stream):
+        for frame in container.decode(stream):
             if frame.interlaced_frame or frame.rotation or frame.is_corrupt or frame.pts is None:
                 raise FramesDifferError("expected frames that need no change, found one that does")
             if (frame.width, frame.height, frame.format.name) != size:

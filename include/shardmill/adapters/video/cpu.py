@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import av.utils
 
@@ -15,25 +14,6 @@ all differ with them; pictures do not, for decoders are exact, the scaler is tol
 # The module is linked against libavutil, wherever that lies: its symbols are found through it.
 _LIBAVUTIL = ctypes.CDLL(av.utils.__file__)
 _AS_FOUND = -1
-
-
-class UnfitCpuError(RuntimeError):
-    """This machine's CPU cannot give the clips that others give."""
-
-
-def require_avx(cpuinfo: Path = Path("/proc/cpuinfo")) -> None:
-    """Check that clips made here are those that any other machine makes. Linux; not inside a sandbox without /proc.
-
-    Raises:
-        UnfitCpuError: where the CPU does not know AVX.
-    """
-    for line in cpuinfo.read_text(errors="replace").splitlines():
-        name, _, value = line.partition(":")
-        if name.strip() == "flags":
-            if "avx" in value.split():
-                return
-            break
-    raise UnfitCpuError("expected a CPU that knows AVX, for clips are to be the same on every machine; found none")
 
 
 @contextmanager

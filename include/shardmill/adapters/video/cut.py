@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import av
 
-from shardmill.adapters.clip_reading import FootageTaking, save_footage
+from shardmill.adapters.clip_reading import FootageTaking
+from shardmill.adapters.footage_file import save_footage
 from shardmill.adapters.video.clips import Cut, write_clips
 from shardmill.adapters.video.copying import may_be_copied, source_packets, source_pictures
 from shardmill.adapters.video.error import FramesDifferError, StoppedError, VideoError
@@ -99,7 +100,7 @@ def cut_video(
         folder: an empty scratch folder of this video.
         stop: set it to have the work end early.
         seconds: the video may take so long.
-        footage: file for what features are made of, as ``clip_reading.load_footage`` reads it.
+        footage: file for what features are made of, as ``footage_file.load_footage`` reads it.
 
     Raises:
         VideoError: where the video cannot be used.
@@ -166,7 +167,7 @@ def _cut(job: _Job, plans: tuple[ClipPlan, ...], pictures: Pictures | None) -> C
     if pictures is not None and next(pictures, None) is not None:
         raise FramesDifferError("expected as many frames as packets, found more")
     if taking is not None and job.footage is not None:
-        save_footage(taking.footage(), job.footage)
+        save_footage(job.footage, taking.footage())
     length = (plans[-1].start + plans[-1].length - plans[0].start) * job.video.time_base
     frames = sum(len(plan.times) for plan in plans)
     return CutVideo(tuple(clips), frames, round(float(length), 6), job.video.facts, pictures is not None)

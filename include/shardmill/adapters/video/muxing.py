@@ -17,8 +17,9 @@ from av.video.stream import VideoStream
 from shardmill.adapters.video.cpu import pinned
 from shardmill.core.grid import ClipPlan, decode_times
 
-# Readers that know nothing of edit lists see the first frame at 0 too: offsets are signed, no time is shifted.
-_CONTAINER = {"fflags": "+bitexact", "movflags": "+faststart+negative_cts_offsets"}
+# The first frame is shown at 0 by an edit list. Signed offsets (negative_cts_offsets) would do without, but libav reads
+# them wrong where they are largest at the end of a variable rate: decoded behind its time, such a clip is not remuxed.
+_CONTAINER = {"fflags": "+bitexact", "movflags": "+faststart"}
 _FULL_SCALE = np.float32(32768)
 
 

@@ -54,7 +54,7 @@ def prove(clip: WrittenClip, time_base: Fraction, beside: Beside = _NOTHING) -> 
 
 def picture_checksum(frame: VideoFrame) -> int:
     """Sum up a picture's planes, without what pads their lines."""
-    return zlib.crc32(frame.to_ndarray())
+    return zlib.crc32(frame.to_ndarray().data)
 
 
 def _prove(container: InputContainer, clip: WrittenClip, time_base: Fraction, beside: Beside) -> None:

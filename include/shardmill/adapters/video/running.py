@@ -26,7 +26,9 @@ _ADDRESS = re.compile(r" @ 0x[0-9a-f]+")
 _UNSUPPORTED = re.compile(
     r"decoder .*not found|no decoder|unknown codec|not implemented|unsupported|patch(es)? welcome"
 )
-_NO_MEMORY = re.compile(r"cannot allocate memory|malloc of size \d+ failed|out of memory")
+_NO_MEMORY = re.compile(
+    r"cannot allocate memory|malloc of size \d+ failed|out of memory|get_buffer\(\) failed|pthread_create\(\) failed"
+)
 _KILLED = (-signal.SIGKILL, -signal.SIGXCPU, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)
 
 

@@ -10,9 +10,7 @@ import shutil
 import signal
 import stat
 import subprocess
-import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -21,14 +19,15 @@ from typing import Any
 import imageio_ffmpeg
 from pydantic import Field, ValidationError
 
-import shardmill
 from shardmill.adapters.process import start_child
-from shardmill.adapters.sandbox import find_sandbox
+from shardmill.adapters.sandbox import find_sandbox, module_command
+from shardmill.adapters.video.avx import require_avx
 from shardmill.adapters.video.error import StoppedError, VideoError
 from shardmill.adapters.video.places import CLIPS, FOOTAGE, MOST_ANSWER_BYTES, READY, VIDEO
 from shardmill.specs.recipes import SplitRecipe
 from shardmill.specs.value import Spec
 
+INSIDE = "shardmill.adapters.video.inside"
 _START_SECONDS = 120.0
 _GRACE_SECONDS = 5.0
 _READ_BYTES = 1024 * 1024
@@ -127,6 +126,7 @@ class Slot:
             VideoError: where the video cannot be used.
             SlotError: the process does not start, or failed for a reason of its own.
             SandboxError: there is no sandbox on this machine.
+            UnfitCpuError: its CPU would give other clips than those of other machines.
             StoppedError: `kill` was called.
         """
         process = self._ready()
@@ -159,8 +159,9 @@ class Slot:
             raise StoppedError("the shard was given up")
         if self._process is not None:
             return self._process
+        require_avx()
         self._folder.mkdir(exist_ok=True)
-        command = find_sandbox().command(_program(), work=self._folder)
+        command = find_sandbox().command(module_command(INSIDE), work=self._folder)
         with (self._folder / "log").open("wb") as log:
             self._process = start_child(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, bufsize=0)
         if self._closed:  # meanwhile
@@ -247,13 +248,6 @@ class Slot:
 
 def _ended(status: int) -> str:
     return signal.Signals(-status).name if status < 0 else f"exit status {status}"
-
-
-def _program() -> Sequence[str]:
-    # The package may lie in a folder or, on an executor of Spark, in an archive.
-    root = str(Path(shardmill.__file__).parent.parent)
-    start = f"import sys; sys.path.insert(0, {root!r}); from shardmill.adapters.video.inside import main; main()"
-    return [sys.executable, "-I", "-c", start]
 
 
 @cache
