@@ -22,9 +22,9 @@ class SplitRecipe(Spec):
     """Width of a clip in pixels; videos are scaled down or up and padded with black to fit."""
     height: int = Field(128, ge=16, le=4096, multiple_of=2)
     """Height of a clip in pixels."""
-    preset: Preset = "medium"
+    preset: Preset = "veryfast"
     """Speed of the H.264 encoder against the size of its output."""
-    crf: float = Field(22.5, ge=0, le=51)
+    crf: float = Field(21.3, ge=0, le=51)
     """Quality of the H.264 encoder: lower is better and larger."""
     copy_matching: bool = True
     """Take pictures over as they are where the source has this size and key frames where clips begin."""

@@ -42,9 +42,9 @@ class VideoPipelineSpec(Spec):
     """Width of a clip in pixels."""
     height: int = _in("Split", 128, ge=16, le=4096, multiple_of=2)
     """Height of a clip in pixels."""
-    preset: Preset = _in("Split", "medium")
+    preset: Preset = _in("Split", "veryfast")
     """Speed of the H.264 encoder against the size of its output."""
-    crf: float = _in("Split", 22.5, ge=0, le=51)
+    crf: float = _in("Split", 21.3, ge=0, le=51)
     """Quality of the H.264 encoder: lower is better and larger."""
     max_part_mb: int = _in("Split", 256, ge=1, le=4096)
     """Clips are packed into parts of about so many megabytes; a retry redoes at most one of them."""
