@@ -44,6 +44,6 @@ def run_ffmpeg() -> Callable[..., None]:
 
     def run(*arguments: str | Path) -> None:
         command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", "-y", *map(str, arguments)]
-        subprocess.run(command, check=True, timeout=60)
+        subprocess.run(command, check=True, timeout=240)
 
     return run

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from shardmill import stages
@@ -78,7 +79,7 @@ def _plan(path: Path, run: str) -> str:
 
 def split_one(spec_uri: str, shard: int, workers: int, say: stages.Say) -> str:
     """Split one shard of a run, where a task of Spark does it."""
-    return stages.split(stages.open_run(spec_uri), [shard], say)
+    return stages.split(replace(stages.open_run(spec_uri), workers=workers), [shard], say)
 
 
 def _say(line: str) -> None:

@@ -37,6 +37,8 @@ class OpenRun:
     access: Access
     show: Say = lambda line: None
     """Shows how far a stage is where people look while it runs."""
+    workers: int = 0
+    """Processes or threads that a stage may use; 0 for one a core."""
 
     def settings_of(self, uri: str) -> StoreSettings | None:
         """Tell how something is reached that the run reads beside its shards."""
@@ -87,6 +89,7 @@ def split(opened: OpenRun, shards: Sequence[int], say: Say) -> str:
     retries = {planned.shard: planned.retry_of for planned in opened.plan.shards}
     how = Splitting(
         max_reject_share=asked.max_reject_share,
+        workers=opened.workers,
         settings=opened.access.source_settings,
         progress=say,
         watch=lambda line: opened.show(_say(line, say)),
@@ -176,13 +179,17 @@ STAGES: Mapping[str, Callable[[OpenRun, Sequence[int], Say], str]] = {
 def hopeless_errors() -> tuple[type[Exception], ...]:
     """List the errors of a stage that another try cannot mend: the request or the data is what is wrong."""
     from shardmill.adapters.extractors import ExtractorError
+    from shardmill.adapters.sandbox import SandboxError
     from shardmill.adapters.store import ChangedObjectError
+    from shardmill.adapters.video.avx import UnfitCpuError
     from shardmill.core.planning import BadRequestError
     from shardmill.core.rejects import TooManyRejectsError
     from shardmill.core.tar_header import DamagedTarError
     from shardmill.jobs.split import EmptyShardError
 
-    return BadRequestError, ChangedObjectError, DamagedTarError, EmptyShardError, ExtractorError, TooManyRejectsError
+    request = BadRequestError, ExtractorError
+    shard = ChangedObjectError, DamagedTarError, EmptyShardError, TooManyRejectsError
+    return *request, *shard, SandboxError, UnfitCpuError
 
 
 def _each(shards: Sequence[int], work: Callable[[int], ShardOutcome], say: Say) -> list[ShardOutcome]:

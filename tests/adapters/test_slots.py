@@ -68,18 +68,18 @@ def ffmpeg_of(slot: Slot) -> int:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if slot._process is not None:
-            found = [info.pid for info in process_tree(slot._process.pid) if b"ffmpeg" in _program_of(info.pid)]
+            found = [info.pid for info in process_tree(slot._process.pid) if b"-nostdin" in _command_of(info.pid)]
             if found:
                 return found[0]
         time.sleep(0.01)
     raise AssertionError("no ffmpeg was started")
 
 
-def _program_of(pid: int) -> bytes:
+def _command_of(pid: int) -> list[bytes]:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0]
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except (FileNotFoundError, ProcessLookupError):
-        return b""
+        return []
 
 
 def test_a_killed_tool_costs_its_video_and_not_the_next(tmp_path, film, long_film):
@@ -134,15 +134,15 @@ def test_a_slot_that_is_killed_stops_at_once_and_leaves_no_process(tmp_path, lon
         cut(slot, long_film, tmp_path / "a")
     killer.join()
     deadline = time.monotonic() + 10
-    while time.monotonic() < deadline and (left := _ours(before)):
+    while time.monotonic() < deadline and (left := _ours(before, tmp_path)):
         time.sleep(0.05)
     assert left == []
     assert not (tmp_path / "slot").exists()
 
 
-def _ours(before: set[int]) -> list[int]:
+def _ours(before: set[int], folder: Path) -> list[int]:
     new = [info.pid for info in list_processes() if info.pid not in before]
-    return [pid for pid in new if b"ffmpeg" in _program_of(pid)]
+    return [pid for pid in new if any(bytes(folder) in argument for argument in _command_of(pid))]
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, program: str) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from shardmill.core.tar_header import (
     BLOCK,
     GLOBAL_PAX,
+    LONG_LINK,
     LONG_NAME,
     PAX,
     REGULAR,
@@ -117,7 +118,7 @@ class TarStream:
     def _whole_header(self, block: bytes) -> TarHeader:
         """Read the headers before a member's content: its own, and those that lengthen it."""
         name, pax = "", dict[str, bytes]()
-        while (header := parse_header(block)).kind in (LONG_NAME, PAX, GLOBAL_PAX):
+        while (header := parse_header(block)).kind in (LONG_NAME, LONG_LINK, PAX, GLOBAL_PAX):
             if header.size > _HEADER_LIMIT:
                 raise TarHeaderError(f"a {header.kind} header of {header.size} B is longer than {_HEADER_LIMIT} B")
             text = self._read(header.padded)[: header.size]
@@ -125,7 +126,7 @@ class TarStream:
                 name = text_of(text)
             elif header.kind == PAX:
                 pax.update(pax_values(text))
-            elif {"path", "size"} & set(pax_values(text)):
+            elif header.kind == GLOBAL_PAX and {"path", "size"} & set(pax_values(text)):
                 raise TarHeaderError("expected names and sizes at their members, found them set for all of the tar")
             block = self._read(BLOCK)
         return _completed(header, name, pax)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import groupby, pairwise
 
+MOST_SPANS = 100_000
+"""A video that goes on for longer is refused: two days of clips of two seconds."""
 # How long a video's only frame lasts when nothing else says so.
 _LONE_FRAME_SECONDS = Fraction(1, 25)
 
@@ -63,13 +65,13 @@ def _group(ticks: Sequence[int], ticks_of_span: Fraction) -> list[tuple[int, lis
 
 
 def last_length(ticks: Sequence[int], time_base: Fraction, clip_seconds: Fraction, declared: int) -> int:
-    """Say how many ticks the last frame lasts: as declared, but no longer than any frame before it.
+    """Say how many ticks the last frame lasts: as declared, but no longer than any frame before it, or than a clip.
 
     A file may declare anything for its last frame; without this limit it could make the last clip hours long.
     """
     if len(ticks) > 1:
         gaps = [after - before for before, after in pairwise(ticks)]
-        return min(declared or gaps[-1], max(gaps))
+        return max(1, min(declared or gaps[-1], max(gaps), int(clip_seconds / time_base)))
     lone = min(declared * time_base or _LONE_FRAME_SECONDS, clip_seconds)
     return max(int(lone / time_base), 1)
 

@@ -12,15 +12,11 @@ _SIZE = slice(124, 136)
 _TYPE = slice(156, 157)
 _MAGIC = slice(257, 263)
 _POSIX = b"ustar\0"
-REGULAR, DIRECTORY, LONG_NAME, PAX, GLOBAL_PAX, SPECIAL = (
-    "regular",
-    "directory",
-    "long name",
-    "pax",
-    "global",
-    "special",
-)
-_KINDS = {b"0": REGULAR, b"\0": REGULAR, b"7": REGULAR, b"5": DIRECTORY, b"L": LONG_NAME, b"x": PAX, b"g": GLOBAL_PAX}
+_MOST_DIGITS = 19
+REGULAR, DIRECTORY, SPECIAL = "regular", "directory", "special"
+LONG_NAME, LONG_LINK, PAX, GLOBAL_PAX = "long name", "long link", "pax", "global pax"
+_KINDS = {b"0": REGULAR, b"\0": REGULAR, b"7": REGULAR, b"5": DIRECTORY, b"x": PAX, b"g": GLOBAL_PAX}
+_KINDS |= {b"L": LONG_NAME, b"K": LONG_LINK}
 _SPECIAL = {b"1": "a hard link", b"2": "a symbolic link", b"3": "a device", b"4": "a device", b"6": "a named pipe"}
 
 
@@ -106,8 +102,9 @@ def pax_values(content: bytes) -> Mapping[str, bytes]:
         name, _, value = content[position + len(length_text) + 1 : end - 1].partition(b"=")
         found[name.decode("utf-8", "surrogateescape")] = value
         position = end
-    if not found.get("size", b"0").isdigit():
-        raise TarHeaderError(f"expected a number as pax size, found {found['size']!r}")
+    size = found.get("size", b"0")
+    if not size.isdigit() or len(size) > _MOST_DIGITS:
+        raise TarHeaderError(f"expected a number as pax size, found {size[:40]!r}")
     if any(name.startswith("GNU.sparse.") for name in found):
         raise TarHeaderError("expected a file, found a sparse one")
     return found

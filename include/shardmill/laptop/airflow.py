@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shardmill.adapters.roots import LAKES, SOURCES
+from shardmill.adapters.sandbox import UNSANDBOXED_OK
 from shardmill.laptop.postgres import connection_uri
 
 USER = "admin"
@@ -88,7 +89,7 @@ def environment(airflow: Airflow, caller: Mapping[str, str] = os.environ) -> dic
     home, made = airflow.state / "airflow", keys(airflow.state)
     passwords = home / "passwords.json"
     _write_private(passwords, json.dumps({USER: made["password"]}))
-    kept = {name: caller[name] for name in ("HOME", "LANG", "LC_ALL", "TMPDIR", "TZ") if name in caller}
+    kept = {name: caller[name] for name in ("HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", UNSANDBOXED_OK) if name in caller}
     settings = {
         "CORE__DAGS_FOLDER": airflow.project / "dags",
         "CORE__PLUGINS_FOLDER": airflow.project / "plugins",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 _SYSTEM = tuple(Path("/", name) for name in ("usr", "lib", "lib32", "lib64", "bin", "sbin"))
 _LOADER_CACHE = Path("/etc/ld.so.cache")  # without it libraries outside the loader's own folders would not be found
-_PACKAGE = Path(__file__).parents[2]
+_PACKAGE = Path(__file__).absolute().parents[2]
 _SIGNAL_BASE = 128
 _RUN_MODULE = (
     "import os, runpy, sys; sys.path[:0] = sys.argv[1].split(os.pathsep); del sys.argv[:2]; "

@@ -24,7 +24,7 @@ from shardmill.adapters.video.proof import Beside, Pictures, prove
 from shardmill.adapters.video.running import running
 from shardmill.adapters.video.sound import piped_sound
 from shardmill.adapters.video.transcode import ffmpeg_version, picture_command, sound_command
-from shardmill.core.grid import ClipPlan, exact_seconds, key_times, plan_clips
+from shardmill.core.grid import MOST_SPANS, ClipPlan, exact_seconds, key_times, plan_clips
 
 if TYPE_CHECKING:
     from shardmill.specs.recipes import SplitRecipe
@@ -77,7 +77,10 @@ class _Job:
         if any(after <= before for before, after in pairwise(ticks)):
             raise VideoError("damaged", "expected each frame later than the one before, found two at one time")
         length = exact_seconds(self.recipe.clip_seconds)
-        return plan_clips(ticks, self.video.time_base, length, self.video.last_ticks)
+        plans = plan_clips(ticks, self.video.time_base, length, self.video.last_ticks)
+        if plans[-1].number >= MOST_SPANS:
+            raise VideoError("too_large", f"expected at most {MOST_SPANS} clips, its last would be {plans[-1].number}")
+        return plans
 
 
 def cut_video(

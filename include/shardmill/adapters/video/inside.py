@@ -17,6 +17,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import imageio_ffmpeg
+
 from shardmill.adapters.video.cut import cut_video
 from shardmill.adapters.video.error import StoppedError, VideoError
 from shardmill.adapters.video.places import CLIPS, FOOTAGE, MOST_ANSWER_BYTES, READY, VIDEO
@@ -27,6 +29,7 @@ _PR_SET_DUMPABLE = 4
 def main() -> None:
     """Answer each line of stdin, a JSON of what is asked, by a line on stdout."""
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)  # no child may trace this process
+    imageio_ffmpeg.get_ffmpeg_exe()  # starts it to see that it runs: once here, not once a video
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     answers.write(READY.encode() + b"\n")

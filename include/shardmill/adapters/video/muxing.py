@@ -15,6 +15,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from shardmill.adapters.video.cpu import pinned
+from shardmill.adapters.video.error import VideoError
 from shardmill.core.grid import ClipPlan, decode_times
 
 # The first frame is shown at 0 by an edit list. Signed offsets (negative_cts_offsets) would do without, but libav reads
@@ -96,6 +97,8 @@ def write_clip(
         return WrittenClip(content.plan, path, frame.sample_rate, frame.samples)
     except av.error.MemoryError:
         raise
+    except (av.error.ArgumentError, av.error.OverflowError) as error:
+        raise VideoError("unsupported", f"MP4 cannot hold clip {content.plan.number}: {error.strerror}") from error
     except av.error.FFmpegError as error:
         raise ClipWriteError(f"the clip {path} cannot be written: {error}") from error
 

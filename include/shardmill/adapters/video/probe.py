@@ -23,7 +23,7 @@ FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"
 PROTOCOLS = "file,pipe,fd"
 MAX_PIXELS = 8192 * 4352
 _OPTIONS = {"format_whitelist": FORMATS, "protocol_whitelist": PROTOCOLS}
-_MAGIC = ((4, b"ftyp"), (4, b"moov"), (4, b"mdat"), (0, b"\x1a\x45\xdf\xa3"), (0, b"RIFF"))
+_MAGIC = ((4, b"ftyp"), (4, b"moov"), (4, b"mdat"), (0, b"\x1a\x45\xdf\xa3"), (8, b"AVI "))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import imageio_ffmpeg
 from pydantic import Field, ValidationError
@@ -24,6 +24,7 @@ from shardmill.adapters.sandbox import find_sandbox, module_command
 from shardmill.adapters.video.avx import require_avx
 from shardmill.adapters.video.error import StoppedError, VideoError
 from shardmill.adapters.video.places import CLIPS, FOOTAGE, MOST_ANSWER_BYTES, READY, VIDEO
+from shardmill.core.grid import MOST_SPANS
 from shardmill.specs.recipes import SplitRecipe
 from shardmill.specs.value import Spec
 
@@ -88,9 +89,9 @@ class _Refused(Spec):
 
 class _Answer(Spec):
     refused: _Refused | None = None
-    clips: tuple[int, ...] = ()
-    frames: int = 0
-    seconds: float = 0.0
+    clips: tuple[Annotated[int, Field(ge=0, lt=MOST_SPANS)], ...] = ()
+    frames: int = Field(0, ge=0)
+    seconds: float = Field(0.0, ge=0, allow_inf_nan=False)
     facts: dict[str, Any] = Field(default_factory=dict)
     copied: bool = False
 
@@ -225,14 +226,14 @@ class Slot:
         """End the process, and with it what it is doing; to be called from another thread."""
         self._closed = True
         if (process := self._process) is not None:
-            process.kill()
+            _kill(process)
 
     def _end(self) -> int:
         """End the process; all within the sandbox dies with it."""
         process, self._process = self._process, None
         if process is None:
             return 0
-        process.kill()
+        _kill(process)
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 pipe.close()
@@ -244,6 +245,14 @@ class Slot:
     def __exit__(self, *error: object) -> None:
         self._end()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process with its session: what is still building a sandbox does not die with it."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
 
 
 def _ended(status: int) -> str:

@@ -17,9 +17,7 @@ from shardmill.adapters.video.probe import FORMATS, MAX_PIXELS, PROTOCOLS, Probe
 if TYPE_CHECKING:
     from shardmill.specs.recipes import SplitRecipe
 
-X264 = (
-    "bframes=4:b-adapt=0:me=dia:subme=1:rc-lookahead=15:no-psy=1:aq-strength=0.8:qcomp=0.5:chroma-qp-offset=-1"
-)
+X264 = "bframes=4:b-adapt=0:me=dia:subme=1:rc-lookahead=15:no-psy=1:aq-strength=0.8:qcomp=0.5:chroma-qp-offset=-1"
 """How x264 searches, as ``-x264-params``: what cost the least at equal SSIM and bytes (docs/benchmarks.md)."""
 PICTURE_CPU_FLAGS = ""
 """Instructions that may touch pictures, as ``-cpuflags``; empty: all, for the pictures are the same with any."""
