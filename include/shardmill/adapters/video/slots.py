@@ -243,6 +243,12 @@ class Slot:
         return self
 
     def __exit__(self, *error: object) -> None:
+        if self._process is not None and self._process.stdin is not None and not self._closed:
+            self._process.stdin.close()  # it ends by itself then, and what it used is counted
+            try:
+                self._process.wait(_GRACE_SECONDS)
+            except subprocess.TimeoutExpired:
+                pass
         self._end()
         shutil.rmtree(self._folder, ignore_errors=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -62,14 +62,18 @@ def cutting(
 
     threads = [threading.Thread(target=fill, name="read")]
     threads += [threading.Thread(target=work, args=(cutter,), name="cut") for cutter in cutters]
-    with ExitStack() as stack:
-        for thread in threads:
-            thread.start()
-            stack.callback(thread.join)
-        for cutter in cutters:
-            stack.callback(cutter.kill)  # before the threads are waited for, where the block ended early
-        stack.callback(window.fail, GivenUpError("the shard was given up"))
+    for thread in threads:
+        thread.start()
+    try:
         yield
+    except BaseException:
+        window.fail(GivenUpError("the shard was given up"))
+        for cutter in cutters:
+            cutter.kill()
+        raise
+    finally:
+        for thread in threads:
+            thread.join()
 
 
 def cut_case(cutter: Cutter, case: Case, *, seconds: float, footage: bool) -> Pieces | Reject:
