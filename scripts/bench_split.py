@@ -5,7 +5,8 @@
 
 The shard of 24 videos is made of real ones where there are any beside the checkout (../shared/data/raw), once, and kept
 under .local/bench. Each round runs the reference, ours, the limit (the ffmpeg commands that ours runs, and nothing
-else) and ours with features on the way (`fused`). The last line is JSON: medians over the rounds.
+else) and ours with features on the way (`fused`). The last line is JSON: medians over the rounds of the ratios within
+each. `ssim_delta` is against the source as the reference scales it, `ssim_delta_exact` against exact rounding.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
+import resource
 import shutil
 import statistics
 import subprocess
@@ -21,21 +22,20 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
-import av
-import imageio_ffmpeg
-from bench_split_runs import VF, Measured, clips_in, reference, run
+from bench_split_ours import split
+from bench_split_quality import CLIP_SECONDS, Quality, clips_in, judge
+from bench_split_runs import Measured, run_reference
 from bench_split_shard import make_shard
 
-HERE = Path(__file__).resolve().parent
-CACHE = HERE.parent / ".local" / "bench"
-CLIP_SECONDS = 2
+CACHE = Path(__file__).resolve().parent.parent / ".local" / "bench"
+MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of one's own is made below it
 MOST_ROOM = 3_000_000_000
-CORES = len(os.sched_getaffinity(0))
 
 
 def main() -> int:
@@ -44,23 +44,22 @@ def main() -> int:
     parser.add_argument("--videos", type=int, default=24)
     parser.add_argument("--minutes", type=float, default=17, help="of all videos together")
     parser.add_argument("--large", type=float, default=0, metavar="GB", help="compare memory and scratch instead")
-    parser.add_argument("--reference", type=Path, nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--cache", type=Path, default=CACHE, help="where the shard is kept")
+    parser.add_argument("--keep", action="store_true", help="keep the folder of the runs")
     asked = parser.parse_args()
-    if asked.reference:
-        reference(*asked.reference)
-        return 0
+    asked.cache.mkdir(parents=True, exist_ok=True)
     if asked.large:
         from bench_split_large import compare_sizes
 
-        compare_sizes(asked.large)
+        print(json.dumps(compare_sizes(asked.large, asked.cache)))
         return 0
-    shard = CACHE / f"split-{asked.videos}-{asked.minutes:g}" / "bench-000000.tar"
-    say("making the shard" if not shard.exists() else f"the shard is there: {shard}")
+    shard = asked.cache / f"split-{asked.videos}-{asked.minutes:g}" / "bench-000000.tar"
+    say(f"the shard is there: {shard}" if shard.exists() else "making the shard")
     real = make_shard(shard, asked.videos, asked.minutes)
-    place = Path("/dev/shm")  # noqa: S108  (a folder of one's own is made below)
-    roomy = place.is_dir() and shutil.disk_usage(place).free > MOST_ROOM
-    with tempfile.TemporaryDirectory(prefix="bench-split-", dir=place if roomy else None) as folder:
-        figures = Bench(shard, Path(folder)).run(asked.rounds)
+    if not real:
+        say("the real videos are not there: the material is generated, and the figures say less")
+    with room(keep=asked.keep) as folder:
+        figures = Bench(shard, folder).run(asked.rounds)
     print(json.dumps({**figures, "material": "real" if real else "generated", "rounds": asked.rounds}))
     return 0
 
@@ -69,44 +68,58 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+@contextmanager
+def room(*, keep: bool) -> Iterator[Path]:
+    """Lend a folder, in memory where there is room."""
+    roomy = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MOST_ROOM
+    folder = Path(tempfile.mkdtemp(prefix="bench-split-", dir=MEMORY if roomy else None))
+    try:
+        yield folder
+    finally:
+        if keep:
+            say(f"kept: {folder}")
+        else:
+            shutil.rmtree(folder)
+
+
 class Bench:
     """The runs of a bench, in a folder of their own."""
 
     def __init__(self, shard: Path, folder: Path) -> None:
-        self.folder = folder
-        self.source = folder / "source"
+        self.folder, self.source = folder, folder / "source"
         self.source.mkdir()
+        (folder / "videos").mkdir()
         self.shard = self.source / shard.name
         shutil.copy(shard, self.shard)
+        self.videos: dict[str, Path] = {}
         with tarfile.open(self.shard) as tar:
-            keys = [name.partition(".")[0] for name in tar.getnames() if name.endswith(".mp4")]
-            (folder / "videos").mkdir()
-            for key in keys:
-                content = tar.extractfile(f"{key}.mp4")
-                (folder / "videos" / f"{key}.mp4").write_bytes(content.read() if content else b"")
-        self.videos = {key: folder / "videos" / f"{key}.mp4" for key in keys}
+            for member in tar:
+                content = tar.extractfile(member)
+                if member.name.endswith(".mp4") and content is not None:
+                    path = folder / "videos" / member.name
+                    path.write_bytes(content.read())
+                    self.videos[path.stem] = path
         self.labels = folder / "labels.csv"
-        self.labels.write_text("video_id,labels\n" + "".join(f"{key},bench\n" for key in keys))
-        self.quality: dict[str, tuple[float, int, int, int]] = {}
+        self.labels.write_text("video_id,labels\n" + "".join(f"{key},bench\n" for key in self.videos))
+        self.quality: dict[str, Quality] = {}
 
-    def run(self, rounds: int) -> dict[str, float]:
+    def run(self, rounds: int) -> dict[str, object]:
         """Run everything in turn; give the medians."""
         ways = {"reference": self.reference, "ours": self.ours, "limit": self.limit, "fused": self.fused}
         found: dict[str, list[Measured]] = {name: [] for name in ways}
-        for number in range(rounds):
+        for number in range(1, rounds + 1):
             for name, way in ways.items():
+                load = os.getloadavg()[0]
                 measured = way()
                 if measured.status:
                     raise SystemExit(f"{name} ended with {measured.status}")
                 found[name].append(measured)
-                clips = self.quality.get(name)
-                about = f", {clips[1]} clips ({clips[3]} of them exact), {clips[2] / 1e6:.1f} MB" if clips else ""
-                say(
-                    f"round {number + 1}: {name}: wall {measured.wall:.1f} s, CPU {measured.cpu:.1f} s, memory "
-                    f"{measured.memory:.0f} MB, scratch {measured.scratch:.0f} MB{about}"
-                    + (f", SSIM {clips[0]:.5f}" if clips else "")
-                )
+                say(f"round {number}: {name}: {_tell(measured)}, load before {load:.1f}")
+                if number == 1 and name in self.quality:
+                    say(f"    {_tell_quality(self.quality[name])}")
+        return self._figures(found)
 
+    def _figures(self, found: dict[str, list[Measured]]) -> dict[str, object]:
         def ratio(above: str, below: str, field: str = "wall") -> float:
             pairs = zip(found[above], found[below], strict=True)
             return round(statistics.median(getattr(a, field) / getattr(b, field) for a, b in pairs), 3)
@@ -115,8 +128,12 @@ class Bench:
         return {
             "wall_ratio": ratio("reference", "ours"),
             "cpu_ratio": ratio("reference", "ours", "cpu"),
-            "ssim_delta": round(ours[0] - theirs[0], 5),
-            "bytes_ratio": round(ours[2] / theirs[2], 3),
+            "ssim_delta": round(ours.ssim - theirs.ssim, 5),
+            "ssim_delta_exact": round(ours.exact_ssim - theirs.exact_ssim, 5),
+            "bytes_ratio": round(ours.size / theirs.size, 3),
+            "picture_bytes_ratio": round(ours.picture_size / theirs.picture_size, 3),
+            "exact_clips": round(ours.exact / ours.clips, 3),
+            "exact_clips_of_reference": round(theirs.exact / theirs.clips, 3),
             "of_limit": ratio("limit", "ours"),
             "fused_ratio": ratio("fused", "ours"),
             "peak_rss_mb": round(statistics.median(one.memory for one in found["ours"])),
@@ -125,11 +142,11 @@ class Bench:
 
     def reference(self) -> Measured:
         """Run the pipeline that everybody knows."""
-        folder = self.folder / "reference"
-        folder.mkdir()
-        measured = run([sys.executable, __file__, "--reference", str(self.shard), str(folder)], folder)
-        self._judge("reference", sorted(folder.glob("*.tar")))
-        shutil.rmtree(folder)
+        work, out = self.folder / "work", self.folder / "reference"
+        measured = run_reference(self.shard, work, out)
+        self._judge("reference", out)
+        shutil.rmtree(work)
+        shutil.rmtree(out)
         return measured
 
     def ours(self) -> Measured:
@@ -142,109 +159,74 @@ class Bench:
 
     def _split(self, name: str, *, fused: bool) -> Measured:
         lake = self.folder / name
-        asked = self.folder / "asked.json"
-        asked.write_text(
-            json.dumps(
-                {
-                    "source": f"file://{self.source}",
-                    "lake": f"file://{lake}",
-                    "labels": f"file://{self.labels}",
-                    "dataset": "bench",
-                    "fused": fused,
-                }
-            )
-        )
-        roots = f"file://{self.folder}"
-        environment = {**os.environ, "SHARDMILL_SOURCE_ROOTS": roots, "SHARDMILL_LAKE_ROOTS": roots}
-        program = [sys.executable, "-m", "shardmill.cli"]
-        subprocess.run([*program, "plan", str(asked), "--run", "bench"], env=environment, check=True, stdout=2)
-        spec = f"file://{lake}/runs/bench/spec.json"
-        subprocess.run([*program, "ingest", spec], env=environment, check=True, stdout=subprocess.DEVNULL)
-        measured = run([*program, "split", spec], lake / "_scratch", environment)
-        if fused:
-            records = list((lake / "features").rglob("*.tfrecord"))
-            measured.status = measured.status or int(not records)
-        else:
-            self._judge(name, sorted((lake / "clips").rglob("*.tar")))
+        source, labels = (f"file://{path}" for path in (self.source, self.labels))
+        asked = {"source": source, "labels": labels, "fused": fused, "max_reject_share": 0}
+        measured = split(self.folder, lake, asked)
+        if not measured.status and fused and not any((lake / "features").rglob("*.tfrecord")):
+            raise SystemExit("fused: expected records in the lake, found none")
+        if not measured.status and not fused:
+            self._judge(name, lake / "clips")
         shutil.rmtree(lake)
         return measured
 
     def limit(self) -> Measured:
         """Run the ffmpeg commands that split runs, one video a core, the largest first, and nothing else."""
-        from shardmill.adapters.video.probe import probe
-        from shardmill.adapters.video.transcode import picture_command, sound_command
-        from shardmill.core.grid import key_times, plan_clips
-        from shardmill.specs.recipes import SplitRecipe
-
-        commands = []
         folder = self.folder / "limit"
         folder.mkdir()
-        for key, path in sorted(self.videos.items(), key=lambda item: -item[1].stat().st_size):
-            video = probe(path, key)
-            plans = plan_clips(video.ticks, video.time_base, Fraction(CLIP_SECONDS), video.last_ticks)
-            keys = folder / f"{key}.keys"
-            keys.write_text(",".join(key_times(plans, video.time_base)))
-            end = (plans[-1].start + plans[-1].length) * video.time_base
-            sound, _ = sound_command(video, plans[0].start * video.time_base, end)
-            commands.append((folder / key, [picture_command(video, SplitRecipe(), keys), sound]))
+        largest_first = sorted(self.videos.values(), key=lambda path: -path.stat().st_size)
+        commands = [(folder / f"{path.stem}.nut", _commands(path, folder)) for path in largest_first]
 
         def work(item: tuple[Path, list[list[str]]]) -> None:
-            path, both = item
-            for command in both:
-                with path.open("wb") as file:
+            for command in item[1]:
+                with item[0].open("wb") as file:
                     subprocess.run(command, stdout=file, check=True)
-            path.unlink()
+            item[0].unlink()
 
-        before = os.times()
-        started = time.monotonic()
-        with ThreadPoolExecutor(CORES) as pool:
+        before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
             list(pool.map(work, commands))
-        wall, after = time.monotonic() - started, os.times()
+        wall, after = time.monotonic() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
         shutil.rmtree(folder)
-        cpu = after.children_user + after.children_system - before.children_user - before.children_system
-        return Measured(wall=wall, cpu=cpu)
+        return Measured(wall, after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
 
-    def _judge(self, name: str, parts: Sequence[Path]) -> None:
-        """Look at the clips, once: their likeness to the scaled source, their bytes, and how many are exact."""
-        if name in self.quality:
-            return
-        folder = self.folder / "judged"
-        folder.mkdir()
-        clips = clips_in(parts, folder)
-        with ThreadPoolExecutor(CORES) as pool:
-            scores = list(pool.map(lambda key: self._score(key, clips[key]), self.videos))
-        frames = sum(count for _, count in scores)
-        every = [path for paths in clips.values() for path in paths]
-        exact = sum(_is_exact(path, is_last=path == paths[-1]) for paths in clips.values() for path in paths)
-        size = sum(path.stat().st_size for path in every)
-        self.quality[name] = (sum(ssim * count for ssim, count in scores) / frames, len(every), size, exact)
-        shutil.rmtree(folder)
-
-    def _score(self, key: str, clips: Sequence[Path]) -> tuple[float, int]:
-        """Compare the clips of a video, one behind the other, with its scaled source, frame by frame."""
-        listed = clips[0].with_suffix(".txt")
-        listed.write_text("".join(f"file '{path.name}'\n" for path in clips))
-        graph = f"[0:v]settb=1/1000,setpts=N[a];[1:v]{VF},settb=1/1000,setpts=N[b];[a][b]ssim=stats_file=-"
-        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "info", "-nostats", "-nostdin", "-f", "concat", "-safe", "0"]
-        command += ["-i", str(listed), "-i", str(self.videos[key]), "-filter_complex", graph]
-        command += ["-an", "-fps_mode", "passthrough", "-f", "null", "-"]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        found = re.search(r"SSIM .*All:([\d.]+)", done.stderr)
-        compared = len(re.findall(r"^n:\d+", done.stdout, re.MULTILINE))
-        with av.open(str(self.videos[key])) as container:
-            frames = sum(1 for packet in container.demux(video=0) if packet.size)
-        if found is None or compared != frames:
-            raise SystemExit(f"{key}: expected {frames} frames to compare, found {compared}: {done.stderr[-500:]}")
-        return float(found[1]), frames
+    def _judge(self, name: str, out: Path) -> None:
+        """Look at the clips in the tars of a folder, once."""
+        if name not in self.quality:
+            folder = self.folder / "judged"
+            folder.mkdir()
+            self.quality[name] = judge(self.videos, clips_in(sorted(out.rglob("*.tar")), folder))
+            shutil.rmtree(folder)
 
 
-def _is_exact(path: Path, *, is_last: bool) -> bool:
-    """Say whether a clip lasts two seconds to within a frame; a video's last may be shorter."""
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        length = float((stream.duration or 0) * (stream.time_base or 0))
-        frame = 1 / float(stream.average_rate or 1)
-    return length <= CLIP_SECONDS + frame if is_last else abs(length - CLIP_SECONDS) <= frame
+def _commands(path: Path, folder: Path) -> list[list[str]]:
+    from shardmill.adapters.video.probe import probe
+    from shardmill.adapters.video.transcode import picture_command, sound_command
+    from shardmill.core.grid import key_times, plan_clips
+    from shardmill.specs.recipes import SplitRecipe
+
+    video = probe(path, path.name)
+    plans = plan_clips(video.ticks, video.time_base, Fraction(CLIP_SECONDS), video.last_ticks)
+    keys, times = folder / f"{path.stem}.keys", key_times(plans, video.time_base)
+    keys.write_text(",".join(times))
+    recipe = SplitRecipe()
+    picture = picture_command(video, recipe, keys if times else None)
+    end = (plans[-1].start + plans[-1].length) * video.time_base
+    sound, _ = sound_command(video, plans[0].start * video.time_base, end, recipe.audio_kbps)
+    return [picture, sound]
+
+
+def _tell(measured: Measured) -> str:
+    told = f"wall {measured.wall:.1f} s, CPU {measured.cpu:.1f} s"
+    watched = f", memory {measured.memory:.0f} MB, scratch {measured.scratch:.0f} MB" if measured.memory else ""
+    return told + watched
+
+
+def _tell_quality(quality: Quality) -> str:
+    size, pictures = quality.size / 1e6, quality.picture_size / 1e6
+    return (
+        f"{quality.clips} clips, {quality.exact} of them exact, {size:.2f} MB of which {pictures:.2f} are pictures, "
+        f"SSIM {quality.ssim:.5f} (with exact rounding {quality.exact_ssim:.5f})"
+    )
 
 
 if __name__ == "__main__":

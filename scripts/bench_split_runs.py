@@ -1,10 +1,11 @@
-"""Run a command, or the well-known shell pipeline, and measure it."""
+"""Run and measure commands; as a program of its own, be the well-known shell pipeline: ``… SHARD WORK OUT``."""
 
 from __future__ import annotations
 
 import io
 import os
 import subprocess
+import sys
 import tarfile
 import threading
 import time
@@ -14,11 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import imageio_ffmpeg
+
 from footprint import family, pss_bytes
 
-SECONDS_BETWEEN = 0.2
-VF = "scale=256:128:force_original_aspect_ratio=decrease,pad=256:128:(ow-iw)/2:(oh-ih)/2"
-_PART_BYTES, _PART_CLIPS = 256_000_000, 10_000
+SCALE = "scale=256:128:force_original_aspect_ratio=decrease"
+VF = f"{SCALE},pad=256:128:(ow-iw)/2:(oh-ih)/2"
+_SECONDS_BETWEEN = 0.2
+_PART_BYTES, _PART_CLIPS = 256_000_000, 65_536
 
 
 @dataclass
@@ -28,7 +31,7 @@ class Measured:
     wall: float = 0.0
     """Seconds."""
     cpu: float = 0.0
-    """Seconds of all its processes."""
+    """Seconds, user and system, of all its processes."""
     memory: float = 0.0
     """Peak of the proportional set sizes of all its processes together, in MB."""
     scratch: float = 0.0
@@ -42,7 +45,7 @@ def watched(pid: int, scratch: Path) -> Iterator[Measured]:
     measured, ended = Measured(), threading.Event()
 
     def watch() -> None:
-        while not ended.wait(SECONDS_BETWEEN):
+        while not ended.wait(_SECONDS_BETWEEN):
             memory = sum(pss_bytes(one) for one in family(pid))
             measured.memory = max(measured.memory, memory / 1e6)
             measured.scratch = max(measured.scratch, _bytes_in(scratch) / 1e6)
@@ -83,47 +86,60 @@ def run(command: Sequence[str], scratch: Path, environment: Mapping[str, str] | 
     return measured
 
 
-def reference(shard: Path, folder: Path) -> None:
-    """Do what `tarp proc -m extract-segments.sh - -o - | tarp split - -o out-%06d.tar` does, sample by sample.
+def run_reference(shard: Path, work: Path, out: Path) -> Measured:
+    """Run the reference in a process of its own, which imports next to nothing."""
+    work.mkdir()
+    out.mkdir()
+    return run([sys.executable, __file__, str(shard), str(work), str(out)], work)
+
+
+def reference(shard: Path, work: Path, out: Path) -> int:
+    """Do what `tarp proc -m extract-segments.sh - -o - | tarp split - -o out-%06d.tar` does; count the clips.
 
     Each sample's files go into a folder of its own; ffmpeg runs there with threads as it likes; what it leaves is
     packed. The script's call of ffprobe is left out, to the reference's favour: no wheel has one.
     """
-    part, clips, number = None, 0, 0
-    with tarfile.open(shard, "r|") as tar:
-        for key, files in _samples(tar):
-            inner = folder / "sample"
-            inner.mkdir()
-            for suffix, content in files.items():
-                (inner / f"sample.{suffix}").write_bytes(content)
-            command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", "-i", "sample.mp4", "-vf", VF]
-            command += ["-c:a", "copy", "-f", "segment", "-segment_time", "2", "-reset_timestamps", "1"]
-            command += ["-segment_format_options", "movflags=+faststart", "sample-%06d.mp4"]
-            subprocess.run(command, cwd=inner, check=True)
-            for path in sorted(inner.glob("sample-*.mp4")):
-                if part is None or clips >= _PART_CLIPS or part.offset >= _PART_BYTES:
-                    if part is not None:
-                        part.close()
-                    part = tarfile.open(folder / f"out-{number:06d}.tar", "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
-                    clips, number = 0, number + 1
-                _add(part, f"{key}/{path.stem[7:]}.mp4", path.read_bytes())
-                _add(part, f"{key}/{path.stem[7:]}.info.json", files.get("info.json", b"{}"))
-                clips += 1
-            subprocess.run(["rm", "-rf", str(inner)], check=True)
+    part, clips, parts = None, 0, 0
+    for key, files in _samples(shard):
+        folder = work / "sample"
+        folder.mkdir()
+        for suffix, content in files.items():
+            (folder / f"sample.{suffix}").write_bytes(content)
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", "-i", "sample.mp4", "-vf", VF]
+        command += ["-c:a", "copy", "-f", "segment", "-segment_time", "2", "-reset_timestamps", "1"]
+        command += ["-segment_format_options", "movflags=+faststart", "out-%06d.mp4"]
+        subprocess.run(command, cwd=folder, check=True)
+        for path in sorted(folder.glob("out-*.mp4")):
+            if part is None or clips % _PART_CLIPS == 0 or part.offset >= _PART_BYTES:
+                if part is not None:
+                    part.close()
+                part = tarfile.open(out / f"out-{parts:06d}.tar", "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
+                parts += 1
+            number = path.stem.removeprefix("out-")
+            _add(part, f"{key}/{number}.mp4", path.read_bytes())
+            _add(part, f"{key}/{number}.info.json", files.get("info.json", b"{}"))
+            clips += 1
+            path.unlink()
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()
     if part is not None:
         part.close()
+    return clips
 
 
-def _samples(tar: tarfile.TarFile) -> Iterator[tuple[str, dict[str, bytes]]]:
+def _samples(shard: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
     key, files = "", dict[str, bytes]()
-    for member in tar:
-        found, _, suffix = member.name.partition(".")
-        if files and found != key:
-            yield key, files
-            files = {}
-        content = tar.extractfile(member)
-        key, files[suffix] = found, content.read() if content else b""
-    yield key, files
+    with tarfile.open(shard, "r|") as tar:
+        for member in tar:
+            found, _, suffix = member.name.partition(".")
+            if files and found != key:
+                yield key, files
+                files = {}
+            content = tar.extractfile(member)
+            key, files[suffix] = found, content.read() if content else b""
+    if files:
+        yield key, files
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
@@ -132,17 +148,5 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     tar.addfile(member, io.BytesIO(content))
 
 
-def clips_in(parts: Sequence[Path], folder: Path) -> dict[str, list[Path]]:
-    """Unpack the clips of parts, by video, in order."""
-    found: dict[str, list[Path]] = {}
-    for part in parts:
-        with tarfile.open(part) as tar:
-            for member in tar:
-                key, _, name = member.name.rpartition("/")
-                if not name.endswith(".mp4"):
-                    continue
-                path = folder / f"{key}-{name}"
-                content = tar.extractfile(member)
-                path.write_bytes(content.read() if content else b"")
-                found.setdefault(key, []).append(path)
-    return {key: sorted(paths) for key, paths in found.items()}
+if __name__ == "__main__":
+    reference(*map(Path, sys.argv[1:4]))

@@ -46,7 +46,8 @@ def find_material(folder: Path) -> Material:
         generated = [Scene(("-f", "lavfi", "-t", "20", "-i", f"{one},noise=alls=12:allf=t"), 20) for one in _GENERATED]
         sound = Scene(("-f", "lavfi", "-t", "20", "-i", "anoisesrc=color=pink:amplitude=.3:sample_rate=44100"), 20)
         return Material(generated, [sound], real=False)
-    pictures, sounds = [], []
+    pictures: list[Scene] = []
+    sounds: list[Scene] = []
     for tar in tars:
         with tarfile.open(tar) as archive:
             for member in archive:
@@ -61,7 +62,8 @@ def find_material(folder: Path) -> Material:
 
 
 def _look_at(path: Path) -> tuple[Scene, bool]:
-    told = subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-i", path], capture_output=True, text=True).stderr
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", path]
+    told = subprocess.run(command, capture_output=True, text=True, check=False).stderr  # it wants an output too
     hours, minutes, seconds = re.search(r"Duration: (\d+):(\d+):([\d.]+)", told).groups()  # type: ignore[union-attr]
     return Scene(("-i", str(path)), int(hours) * 3600 + int(minutes) * 60 + float(seconds)), "Audio:" in told
 

@@ -123,13 +123,12 @@ def test_clips_hold_b_frames_and_begin_at_0(run_ffmpeg, source, tmp_path, picked
             stream = container.streams.video[0]
             packets = [packet for packet in container.demux(stream) if packet.size]
             assert stream.start_time == 0
+            assert abs(stream.duration * stream.time_base - clip.length) <= Fraction(1, 1000)
         assert [packet.is_keyframe for packet in packets] == [True] + [False] * (len(packets) - 1)
         assert all(before.dts < after.dts for before, after in pairwise(packets))
         assert all(packet.dts <= packet.pts for packet in packets)
         with av.open(str(path)) as container:
             frames = list(container.decode(video=0))
-        last = frames[-1]
-        assert (last.pts + last.duration) * last.time_base == clip.length
         assert any(frame.pict_type == PictureType.B for frame in frames)
 
 

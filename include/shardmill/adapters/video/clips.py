@@ -8,21 +8,23 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
 
+from av.audio.stream import AudioStream
 from av.packet import Packet
 from av.video.stream import VideoStream
 
 from shardmill.adapters.video.error import FramesDifferError
-from shardmill.adapters.video.muxing import ClipContent, Sound, WrittenClip, write_clip
+from shardmill.adapters.video.muxing import ClipContent, WrittenClip, write_clip
+from shardmill.adapters.video.sound import ClipSound
 from shardmill.core.grid import ClipPlan
 
 
 class SoundTrack(Protocol):
     """The sound of a video, taken in order."""
 
-    sound: Sound
+    stream: AudioStream
 
-    def take(self, first: Fraction, last: Fraction) -> bytes:
-        """Give the samples from one time of the source to another, in seconds."""
+    def take(self, first: Fraction, last: Fraction) -> ClipSound:
+        """Give the sound from one time of the source to another, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -49,15 +51,14 @@ def write_clips(
     Raises:
         FramesDifferError: where the stream's frames are not those of the plans.
     """
-    sound = track.sound if track else None
     for plan, content in _share(packets, cut):
         start, end = (tick * cut.time_base for tick in (plan.start, plan.start + plan.length))
         yield write_clip(
-            ClipContent(plan, content, track.take(start, end) if track else b""),
+            ClipContent(plan, content, track.take(start, end) if track else ClipSound()),
             cut.folder / f"{plan.number:06d}.mp4",
             picture=picture,
             time_base=cut.time_base,
-            sound=sound,
+            voice=track.stream if track else None,
         )
 
 
@@ -72,13 +73,14 @@ def _share(packets: Iterable[Packet], cut: Cut) -> Iterator[tuple[ClipPlan, list
             packet = next(coming, None)
             if packet is None:
                 raise FramesDifferError("expected more frames than were decoded")
-            if packet.pts is None or packet.time_base is None:
+            pts = packet.pts
+            if pts is None or (clock is None and packet.time_base is None):
                 raise FramesDifferError("expected a time on each packet, found one without")
-            if clock is None:
-                clock = _Clock(packet.pts, packet.time_base / cut.time_base, plan.start)
+            if clock is None:  # a packet makes a new fraction of its time base whenever it is asked
+                clock = _Clock(pts, Fraction(packet.time_base or 1) / cut.time_base, plan.start)
             if not found and not packet.is_keyframe:
                 raise FramesDifferError(f"expected a key frame at the start of clip {plan.number}, found none")
-            time = clock.ticks(packet.pts) - plan.start
+            time = clock.ticks(pts) - plan.start
             if time not in missing:
                 seconds = float(time * cut.time_base)
                 raise FramesDifferError(f"clip {plan.number}: expected no frame at {seconds:.6f} s, found one")
@@ -91,19 +93,22 @@ def _share(packets: Iterable[Packet], cut: Cut) -> Iterator[tuple[ClipPlan, list
         raise FramesDifferError("expected fewer frames than were decoded")
 
 
-@dataclass(frozen=True)
 class _Clock:
     """Tells the source's time from the stream's, which may begin elsewhere and count in other ticks."""
 
-    origin: int
-    """The first frame's time in the stream."""
-    ratio: Fraction
-    """Ticks of the source in a tick of the stream."""
-    start: int
-    """The first frame's time in the source."""
+    def __init__(self, origin: int, ratio: Fraction, start: int) -> None:
+        """Set the clock.
+
+        Args:
+            origin: the first frame's time in the stream.
+            ratio: ticks of the source in a tick of the stream.
+            start: the first frame's time in the source.
+        """
+        self._origin, self._start = origin, start
+        self._above, self._below = ratio.numerator, ratio.denominator
 
     def ticks(self, pts: int) -> int:
-        ticks, rest = divmod((pts - self.origin) * self.ratio.numerator, self.ratio.denominator)
+        ticks, rest = divmod((pts - self._origin) * self._above, self._below)
         if rest:
             raise FramesDifferError("expected frames at whole ticks of the source, found one between them")
-        return self.start + ticks
+        return self._start + ticks

@@ -189,7 +189,7 @@ def _written(job: _Job, plans: tuple[ClipPlan, ...], *, is_copy: bool) -> Iterat
             container = stack.enter_context(av.open(f"pipe:{pipe}", format="nut"))
             picture = container.streams.video[0]
             packets = (packet for packet in container.demux(picture) if packet.size)
-        track = stack.enter_context(piped_sound(sound[0], job.recipe.audio_kbps, sound[1])) if sound else None
+        track = stack.enter_context(piped_sound(*sound)) if sound else None
         yield write_clips(picture, packets, track, Cut(plans, video.time_base, job.folder))
 
 
@@ -204,7 +204,9 @@ def _begin_sound(job: _Job, plans: tuple[ClipPlan, ...], stack: ExitStack) -> tu
     if job.video.audio is None:
         return None
     base, last = job.video.time_base, plans[-1]
-    command, zero = sound_command(job.video, plans[0].start * base, (last.start + last.length) * base)
+    command, zero = sound_command(
+        job.video, plans[0].start * base, (last.start + last.length) * base, job.recipe.audio_kbps
+    )
     return _begin(job, command, "sound-errors", stack), zero
 
 

@@ -1,4 +1,4 @@
-"""Write one clip as a whole MP4 file: its packets as they are, its sound as AAC."""
+"""Write one clip as a whole MP4 file: packets as they are."""
 
 from __future__ import annotations
 
@@ -9,19 +9,17 @@ from itertools import pairwise
 from pathlib import Path
 
 import av
-import numpy as np
 from av.audio.stream import AudioStream
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from shardmill.adapters.video.cpu import pinned
 from shardmill.adapters.video.error import VideoError
+from shardmill.adapters.video.sound import ClipSound
 from shardmill.core.grid import ClipPlan, decode_times
 
 # The first frame is shown at 0 by an edit list. Signed offsets (negative_cts_offsets) would do without, but libav reads
 # them wrong where they are largest at the end of a variable rate: decoded behind its time, such a clip is not remuxed.
 _CONTAINER = {"fflags": "+bitexact", "movflags": "+faststart"}
-_FULL_SCALE = np.float32(32768)
 
 
 class ClipWriteError(RuntimeError):
@@ -41,40 +39,24 @@ class WrittenClip:
 
 
 @dataclass(frozen=True)
-class Sound:
-    """What the samples of a video are."""
-
-    rate: int
-    channels: int
-    """1 or 2."""
-    kbps: int
-    """Bit rate of the AAC that becomes of them."""
-
-    @property
-    def layout(self) -> str:
-        # NUT knows the number of channels only; ffmpeg was asked for one of these two.
-        return "stereo" if self.channels == 2 else "mono"
-
-
-@dataclass(frozen=True)
 class ClipContent:
     """A clip before it is written."""
 
     plan: ClipPlan
     packets: Sequence[tuple[int, Packet]]
     """Time of each frame, in ticks from the clip's start, and its packet; in the order of decoding."""
-    pcm: bytes
-    """Signed 16-bit samples of its sound, interleaved; empty where it has none."""
+    sound: ClipSound
 
 
 def write_clip(
-    content: ClipContent, path: Path, *, picture: VideoStream, time_base: Fraction, sound: Sound | None
+    content: ClipContent, path: Path, *, picture: VideoStream, time_base: Fraction, voice: AudioStream | None
 ) -> WrittenClip:
     """Write a clip.
 
     Args:
         picture: the stream that the packets came from.
         time_base: seconds of one tick of the plan.
+        voice: the stream that the sound came from.
 
     Raises:
         ClipWriteError: where it cannot be written.
@@ -83,18 +65,17 @@ def write_clip(
         with av.open(str(path), "w", format="mp4", options=_CONTAINER) as container:
             track = container.add_stream_from_template(picture)
             track.time_base = time_base
-            voice = _add_sound(container, sound) if content.pcm and sound else None
-            with pinned():  # the encoder of sound chooses its instructions as it is opened
-                container.start_encoding()
+            heard = container.add_stream_from_template(voice) if content.sound.packets and voice else None
             for packet in _timed(content):
                 packet.stream, packet.time_base = track, time_base
                 container.mux(packet)
-            if voice is None or sound is None:
+            if heard is None or voice is None:
                 return WrittenClip(content.plan, path)
-            frame = _frame(content.pcm, sound)
-            for packet in (*voice.encode(frame), *voice.encode(None)):
+            rate = voice.codec_context.sample_rate
+            for packet in _sounding(content.sound):
+                packet.stream, packet.time_base = heard, Fraction(1, rate)
                 container.mux(packet)
-        return WrittenClip(content.plan, path, frame.sample_rate, frame.samples)
+        return WrittenClip(content.plan, path, rate, content.sound.samples)
     except av.error.MemoryError:
         raise
     except (av.error.ArgumentError, av.error.OverflowError) as error:
@@ -113,17 +94,10 @@ def _timed(content: ClipContent) -> Iterator[Packet]:
         yield packet
 
 
-def _add_sound(container: av.container.OutputContainer, sound: Sound) -> AudioStream:
-    # At 64 kbit/s `fast` took a quarter of the time of `twoloop` and was 12 dB nearer to the source (ffmpeg 9).
-    voice = container.add_stream("aac", rate=sound.rate, layout=sound.layout, options={"aac_coder": "fast"})
-    voice.codec_context.bit_rate = sound.kbps * 1000
-    voice.codec_context.flags |= av.codec.context.Flags.bitexact
-    return voice
-
-
-def _frame(pcm: bytes, sound: Sound) -> av.AudioFrame:
-    # As the encoder wants it: no resampler chooses instructions of its own.
-    samples = np.frombuffer(pcm, "<i2").reshape(-1, sound.channels).T.astype(np.float32) / _FULL_SCALE
-    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), "fltp", sound.layout)
-    frame.sample_rate, frame.time_base, frame.pts = sound.rate, Fraction(1, sound.rate), 0
-    return frame
+def _sounding(sound: ClipSound) -> Iterator[Packet]:
+    """Give the packets of a clip's sound; what lies before time 0 goes into an edit list."""
+    for one in sound.packets:
+        packet = Packet(one.content)
+        packet.pts = packet.dts = one.time
+        packet.duration, packet.is_keyframe = one.length, True
+        yield packet

@@ -58,6 +58,11 @@ class Probe:
     facts: dict[str, Any]
     """Format and streams, named as ffprobe names them."""
 
+    @property
+    def sample_rate(self) -> int:
+        """Of the sound, a second; 0 where the file does not say."""
+        return 0 if self.audio is None else int(self.facts["streams"][self.audio]["sample_rate"])
+
 
 def probe(path: Path, name: str) -> Probe:
     """Read a video's headers and the times of its packets; no frame is decoded.

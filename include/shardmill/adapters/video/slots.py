@@ -11,6 +11,7 @@ import signal
 import stat
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -245,10 +246,8 @@ class Slot:
     def __exit__(self, *error: object) -> None:
         if self._process is not None and self._process.stdin is not None and not self._closed:
             self._process.stdin.close()  # it ends by itself then, and what it used is counted
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 self._process.wait(_GRACE_SECONDS)
-            except subprocess.TimeoutExpired:
-                pass
         self._end()
         shutil.rmtree(self._folder, ignore_errors=True)
 

@@ -42,26 +42,8 @@ def cutting(
 
     The threads live as long as what they started: a process in a sandbox dies with the thread that started it.
     """
-
-    def fill() -> None:
-        try:
-            read(window)
-            window.close()
-        except GivenUpError:
-            return
-        except BaseException as error:  # noqa: BLE001  (raised where the results are taken)
-            window.fail(error)
-
-    def work(cutter: Cutter) -> None:
-        try:
-            with cutter:
-                while (case := window.take()) is not None:
-                    window.finish(case, cut(cutter, case))
-        except BaseException as error:  # noqa: BLE001  (raised where the results are taken)
-            window.fail(error)
-
-    threads = [threading.Thread(target=fill, name="read")]
-    threads += [threading.Thread(target=work, args=(cutter,), name="cut") for cutter in cutters]
+    threads = [threading.Thread(target=_fill, args=(read, window), name="read")]
+    threads += [threading.Thread(target=_work, args=(cutter, window, cut), name="cut") for cutter in cutters]
     for thread in threads:
         thread.start()
     try:
@@ -74,6 +56,25 @@ def cutting(
     finally:
         for thread in threads:
             thread.join()
+
+
+def _fill(read: Callable[[Window], None], window: Window) -> None:
+    try:
+        read(window)
+        window.close()
+    except GivenUpError:
+        return
+    except BaseException as error:  # noqa: BLE001  (raised where the results are taken)
+        window.fail(error)
+
+
+def _work(cutter: Cutter, window: Window, cut: Cut) -> None:
+    try:
+        with cutter:
+            while (case := window.take()) is not None:
+                window.finish(case, cut(cutter, case))
+    except BaseException as error:  # noqa: BLE001  (raised where the results are taken)
+        window.fail(error)
 
 
 def cut_case(cutter: Cutter, case: Case, *, seconds: float, footage: bool) -> Pieces | Reject:
