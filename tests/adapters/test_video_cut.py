@@ -262,7 +262,7 @@ def test_a_turned_video_is_shown_upright(run_ffmpeg, tmp_path):
 
 @pytest.mark.parametrize(
     ("size", "sample_aspect", "lit"),
-    [("99x33", "1", (64, 22)), ("33x99", "1", (10, 32)), ("32x32", "2", (64, 32)), ("64x32", "1/2", (32, 32))],
+    [("99x33", "1", (64, 21)), ("33x99", "1", (10, 32)), ("32x32", "2", (64, 32)), ("64x32", "1/2", (32, 32))],
 )
 def test_a_picture_is_fitted_and_padded_with_black(run_ffmpeg, tmp_path, size, sample_aspect, lit):
     source = tmp_path / "source.mkv"

@@ -58,8 +58,8 @@ def picture_command(video: Probe, recipe: SplitRecipe, key_file: Path | None) ->
         _source(video)[str(video.video)]
         .filter(
             "scale",
-            w=f"2*max(1,round(min({width},{height}*dar)/2))",
-            h=f"2*max(1,round(min({height},{width}/dar)/2))",
+            w=f"max(1,round(min({width},{height}*dar)))",
+            h=f"max(1,round(min({height},{width}/dar)))",
             flags=_SCALING,
         )
         .filter("setsar", "1")
