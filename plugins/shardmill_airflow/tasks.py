@@ -36,7 +36,10 @@ def _do(stage: str, spec_uri: str, shards: Sequence[int]) -> None:
     ti = get_current_context()["ti"]
 
     def show(line: str) -> None:
-        ti.xcom_push(PROGRESS, line)
+        try:
+            ti.xcom_push(PROGRESS, line)
+        except Exception as error:  # noqa: BLE001  (it is only told: the work goes on)
+            log.warning("progress is not shown: %s", error)
 
     with summarised() as lines, failing_for_good(*stages.hopeless_errors()):
         lines.append(stages.STAGES[stage](replace(open_run(spec_uri), show=show), shards, log.info))

@@ -173,9 +173,20 @@ def test_a_process_that_does_not_start_is_an_error_with_its_words(tmp_path, film
         "ask(); say(1)",
     ],
 )
-def test_an_answer_that_makes_no_sense_is_an_error(tmp_path, film, monkeypatch, program):
-    pretend(monkeypatch, program)
-    with Slot(RECIPE, tmp_path / "slot") as slot, pytest.raises(SlotError):
+def test_an_answer_that_makes_no_sense_costs_its_video_alone(tmp_path, film, monkeypatch, program):
+    with Slot(RECIPE, tmp_path / "slot") as slot:
+        with monkeypatch.context() as patch:
+            pretend(patch, program)
+            with pytest.raises(VideoError) as caught:
+                cut(slot, film, tmp_path / "a")
+            slot._end()
+        assert caught.value.reason == "crashed"
+        assert cut(slot, film, tmp_path / "b").numbers == (0, 1)
+
+
+def test_a_machine_that_fails_is_an_error_and_no_videos_fault(tmp_path, film, monkeypatch):
+    pretend(monkeypatch, "ask(); say(0, failed='No space left on device')")
+    with Slot(RECIPE, tmp_path / "slot") as slot, pytest.raises(SlotError, match="No space left on device"):
         cut(slot, film, tmp_path / "a")
 
 
@@ -204,10 +215,23 @@ def test_a_clip_that_is_no_plain_file_is_not_read(tmp_path, film, monkeypatch, k
         "folder = ask()['folder']; os.mkdir(folder + '/clips'); clip = folder + '/clips/000000.mp4'\n"
         f"{making}; say(0, clips=[0], frames=1, seconds=1.0)\nsys.stdin.readline()",
     )
-    with Slot(RECIPE, tmp_path / "slot") as slot:
-        pieces = cut(slot, film, tmp_path / "a")
-        with pytest.raises(SlotError, match=r"expected a file as the clip 000000\.mp4"):
-            pieces.read(0)
+    with (
+        Slot(RECIPE, tmp_path / "slot") as slot,
+        pytest.raises(VideoError, match="something else than clips") as caught,
+    ):
+        cut(slot, film, tmp_path / "a")
+    assert caught.value.reason == "crashed"
+
+
+def test_clips_that_are_too_large_are_not_read(tmp_path, film, monkeypatch):
+    pretend(
+        monkeypatch,
+        "folder = ask()['folder']; os.mkdir(folder + '/clips')\n"
+        "os.truncate(os.open(folder + '/clips/000000.mp4', os.O_CREAT | os.O_WRONLY), 2**31)\n"
+        "say(0, clips=[0], frames=1, seconds=1.0)\nsys.stdin.readline()",
+    )
+    with Slot(RECIPE, tmp_path / "slot") as slot, pytest.raises(VideoError, match="expected a file of at most"):
+        cut(slot, film, tmp_path / "a")
 
 
 def test_a_folder_that_leads_elsewhere_is_not_taken(tmp_path, film, monkeypatch):
@@ -217,7 +241,7 @@ def test_a_folder_that_leads_elsewhere_is_not_taken(tmp_path, film, monkeypatch)
         f"folder = ask()['folder']; os.symlink({str(tmp_path / 'elsewhere')!r}, folder + '/clips')\n"
         "say(0, clips=[0], frames=1, seconds=1.0)\nsys.stdin.readline()",
     )
-    with Slot(RECIPE, tmp_path / "slot") as slot, pytest.raises(SlotError, match="expected the clips in a folder"):
+    with Slot(RECIPE, tmp_path / "slot") as slot, pytest.raises(VideoError, match="expected the clips in a folder"):
         cut(slot, film, tmp_path / "a")
 
 

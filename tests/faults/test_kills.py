@@ -44,17 +44,6 @@ def test_a_kill_near_the_end_of_any_stage_redoes_at_most_one_part(long_lab, stag
     assert len(set(puts)) == parts
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_a_kill_at_any_time_leaves_what_an_undisturbed_run_leaves(lab, golden, seed):
-    experiment = lab.experiment()
-    generator = random.Random(seed)
-    for number in range(3):
-        experiment.run(Asked(f"killed {number}", kill_after=generator.uniform(0.02, 0.5)))
-    experiment.until_done(Asked("last"))
-    assert any(end.error == "killed" for end in experiment.ended)
-    assert not experiment.violations(golden)
-
-
 @pytest.mark.parametrize("moments", [3, pytest.param(10, marks=pytest.mark.slow)])
 def test_a_split_killed_at_any_moment_leaves_what_an_undisturbed_one_leaves_and_repeats_at_most_a_part(
     long_lab, moments
@@ -91,6 +80,17 @@ def _parts(experiment):
         for item in experiment.lake.list("clips")
         if item.key.endswith(".tar")
     }
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_kill_at_any_time_leaves_what_an_undisturbed_run_leaves(lab, golden, seed):
+    experiment = lab.experiment()
+    generator = random.Random(seed)
+    for number in range(3):
+        experiment.run(Asked(f"killed {number}", kill_after=generator.uniform(0.02, 0.5)))
+    experiment.until_done(Asked("last"))
+    assert any(end.error == "killed" for end in experiment.ended)
+    assert not experiment.violations(golden)
 
 
 @pytest.mark.parametrize(

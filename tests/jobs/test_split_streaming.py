@@ -13,9 +13,9 @@ from faults.in_process import InProcess
 
 from shardmill.adapters.lake import commit, file_sha256, latest_revision, put_part
 from shardmill.adapters.shard_stream import ShardStream
-from shardmill.adapters.store import DamagedObjectError, Store
+from shardmill.adapters.store import DamagedObjectError, Store, read_sealed
 from shardmill.jobs.split import Splitting, split_shard
-from shardmill.specs.manifest import Manifest, Part, SourceObject
+from shardmill.specs.manifest import Manifest, Part, Receipt, SourceObject
 from shardmill.specs.recipes import SplitRecipe
 
 RECIPE = SplitRecipe(width=32, height=16, preset="ultrafast", max_part_clips=1)
@@ -171,9 +171,6 @@ def test_a_shard_that_is_never_read_right_fails_and_leaves_no_receipt(lake, tmp_
 
 
 def test_a_receipt_holds_what_the_source_was_before_the_next_sample(lake, tmp_path, shard):
-    from shardmill.adapters.store import read_sealed
-    from shardmill.specs.manifest import Receipt
-
     ingest(lake, tmp_path, shard)
     split(lake)
     receipts = [read_sealed(lake, item.key, Receipt) for item in lake.list("clips") if "receipt" in item.key]
@@ -182,3 +179,17 @@ def test_a_receipt_holds_what_the_source_was_before_the_next_sample(lake, tmp_pa
         before = shard[: receipt.source_offset]
         assert receipt.source_sha256 == hashlib.sha256(before).hexdigest()
     assert max(receipt.source_offset for receipt in receipts) == len(shard)
+
+
+def test_receipts_whose_beginning_is_gone_are_not_gone_on_with(lake, tmp_path, shard, undisturbed):
+    ingest(lake, tmp_path, shard)
+    with pytest.raises(KilledError):
+        split(lake, progress=killed_behind(5))
+    _, second, *_ = sorted(item.key for item in lake.list("clips") if item.key.endswith(".receipt.json"))
+    found = read_sealed(lake, second, Receipt)
+    assert found.behind
+    lake.put(second, found.model_copy(update={"behind": "of another part"}).to_json())
+    told: list[str] = []
+    split(lake, progress=told.append)
+    assert sum("clips," in line for line in told) == 5, "all but the first"
+    assert clips_in(lake) == undisturbed

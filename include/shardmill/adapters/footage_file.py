@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ def load_footage(path: Path) -> Footage:
             file.seek(0)
             with np.load(file, allow_pickle=False) as found:
                 fields = {name: found[name] for name in _FIELDS}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, LookupError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise FootageError(f"expected footage, found a file that cannot be read: {error}") from error
     return _checked(fields["frames"], fields["samples"], fields["lengths"], fields["seconds"])
 

@@ -109,6 +109,11 @@ class ShardWriter:
         if subset not in self._receipts:
             chain = self._receipts[subset] = []
             while (receipt := self._find(len(chain), subset)) is not None:
+                if receipt.behind != _last(chain):  # left of another chain, whose beginning is gone
+                    self._delete_unless_committed(
+                        [layout.receipt_key(self._folder, len(chain), self.draft.inputs, subset)]
+                    )
+                    break
                 chain.append(receipt)
                 pass_point("receipt_found")
         return tuple(self._receipts[subset])
@@ -129,12 +134,22 @@ class ShardWriter:
             part = None
         if part is not None and part.size == receipt.part.size:
             return receipt
+        # A power failure or somebody's hand: nothing lists the part, so it is made anew.
+        self._delete_unless_committed([key])
+        return None
+
+    def _keys_from(self, number: int, subset: Subset) -> list[str]:
+        """List the receipts from a number on, the last first."""
+        keys: list[str] = []
+        while self.store.head(key := layout.receipt_key(self._folder, number + len(keys), self.draft.inputs, subset)):
+            keys.append(key)
+        return keys[::-1]
+
+    def _delete_unless_committed(self, keys: Sequence[str]) -> None:
         manifest = layout.manifest_key(self._stage, self.draft.shard, self.draft.revision)
         if self.store.head(manifest) is not None:
             raise LostRaceError(f"{self.store.uri_of(manifest)} was committed meanwhile: plan again")
-        # A power failure or somebody's hand: nothing lists the part, so it is made anew.
-        self.store.delete([key])
-        return None
+        self.store.delete(keys)
 
     def publish(self, new: NewPart) -> Part:
         """Put a part and its receipt behind the others of its chain.
@@ -157,6 +172,7 @@ class ShardWriter:
             next_sample=new.next_sample,
             videos=tuple(new.videos),
             rejects=tuple(new.rejects),
+            behind=_last(chain),
             source_offset=new.source_offset,
             source_sha256=new.source_sha256,
         )
@@ -171,7 +187,7 @@ class ShardWriter:
 
     def forget(self, number: int, subset: Subset = "") -> None:
         """Remove a chain's receipts from a number on: the parts turned out to be no use. Nothing must list them."""
-        gone = range(number, len(self._receipts.get(subset, ())))
+        gone = reversed(range(number, len(self._receipts.get(subset, ()))))  # the last first: no hole is left
         self.store.delete([layout.receipt_key(self._folder, each, self.draft.inputs, subset) for each in gone])
         self._receipts[subset] = self._receipts.get(subset, [])[:number]
 
@@ -179,6 +195,10 @@ class ShardWriter:
         """Give the parts of all chains, chain by chain."""
         for subset in sorted(self._receipts):
             yield from (receipt.part for receipt in self._receipts[subset])
+
+
+def _last(chain: Sequence[Receipt]) -> str:
+    return chain[-1].part.sha256 if chain else ""
 
 
 def put_part(store: Store, part: Part, path: Path) -> None:

@@ -103,6 +103,8 @@ class Receipt(Sealed):
     """Those in this part."""
     rejects: tuple[Reject, ...] = ()
     """Those found since the part before."""
+    behind: str = ""
+    """SHA-256 of the part before it in its chain."""
     source_offset: int = Field(0, ge=0)
     """Where the next sample begins in the source, in bytes, where the source is read as a stream."""
     source_sha256: str = ""

@@ -19,6 +19,7 @@ from shardmill.adapters.video.clips import Cut, write_clips
 from shardmill.adapters.video.copying import may_be_copied, source_packets, source_pictures
 from shardmill.adapters.video.error import FramesDifferError, StoppedError, VideoError
 from shardmill.adapters.video.muxing import WrittenClip
+from shardmill.adapters.video.places import MOST_BYTES
 from shardmill.adapters.video.probe import Probe, decode_ticks, probe
 from shardmill.adapters.video.proof import Beside, Pictures, prove
 from shardmill.adapters.video.running import running
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 LIMIT_SECONDS = 2 * 3600.0
 """No video may take longer."""
-MOST_BYTES = 8 * 1024**3
-"""The clips of a video may not be larger together."""
 MOST_SECONDS = 300
 """So many seconds of a video become footage."""
 _UNCOPYABLE = ("damaged", "unsupported", "not_proven")

@@ -21,9 +21,12 @@ import imageio_ffmpeg
 
 from shardmill.adapters.video.cut import cut_video
 from shardmill.adapters.video.error import StoppedError, VideoError
+from shardmill.adapters.video.muxing import ClipWriteError
 from shardmill.adapters.video.places import CLIPS, FOOTAGE, MOST_ANSWER_BYTES, READY, VIDEO
 
 _PR_SET_DUMPABLE = 4
+_MOST_FACTS_BYTES = 256 * 1024
+_MOST_STREAMS = 100
 
 
 def main() -> None:
@@ -100,6 +103,8 @@ def _answer(asked: dict[str, Any]) -> dict[str, Any]:
         return {"refused": {"reason": error.reason, "message": error.message, "detail": error.detail}}
     except StoppedError as error:
         return {"refused": {"reason": "killed", "message": str(error), "detail": ""}}
+    except (ClipWriteError, OSError) as error:
+        return {"failed": f"cutting failed: {error}"}
     except MemoryError:
         message = "expected the video to fit into the memory that one may take, it did not"
         return {"refused": {"reason": "out_of_memory", "message": message, "detail": ""}}
@@ -107,9 +112,19 @@ def _answer(asked: dict[str, Any]) -> dict[str, Any]:
         "clips": [number for number, _ in cut.clips],
         "frames": cut.frames,
         "seconds": cut.seconds,
-        "facts": cut.facts,
+        "facts": _bounded(cut.facts),
         "copied": cut.copied,
     }
+
+
+def _bounded(facts: dict[str, Any]) -> dict[str, Any]:
+    """Leave tags out where they are a book: facts go beside every clip."""
+    if len(json.dumps(facts)) <= _MOST_FACTS_BYTES:
+        return facts
+    bare = [
+        {name: value for name, value in one.items() if name != "tags"} for one in (facts["format"], *facts["streams"])
+    ]
+    return {"format": bare[0], "streams": bare[1:][:_MOST_STREAMS]}
 
 
 if __name__ == "__main__":

@@ -72,8 +72,9 @@ def write_clip(
             if heard is None or voice is None:
                 return WrittenClip(content.plan, path)
             rate = voice.codec_context.sample_rate
+            base = Fraction(1, rate)
             for packet in _sounding(content.sound):
-                packet.stream, packet.time_base = heard, Fraction(1, rate)
+                packet.stream, packet.time_base = heard, base
                 container.mux(packet)
         return WrittenClip(content.plan, path, rate, content.sound.samples)
     except av.error.MemoryError:

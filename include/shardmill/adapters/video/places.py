@@ -5,4 +5,6 @@ from __future__ import annotations
 VIDEO, CLIPS, FOOTAGE = "video", "clips", "footage.npz"
 READY = "ready"
 """What the process in the sandbox says first."""
+MOST_BYTES = 8 * 1024**3
+"""The clips of a video may not be larger together."""
 MOST_ANSWER_BYTES = 64 * 1024 * 1024

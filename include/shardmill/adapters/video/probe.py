@@ -59,6 +59,12 @@ class Probe:
     """Format and streams, named as ffprobe names them."""
 
     @property
+    def sound_start(self) -> Fraction | None:
+        """Time of the first sound, in seconds, as the file says; None where it does not."""
+        start = None if self.audio is None else self.facts["streams"][self.audio].get("start_time")
+        return None if start is None else Fraction(start)
+
+    @property
     def sample_rate(self) -> int:
         """Of the sound, a second; 0 where the file does not say."""
         return 0 if self.audio is None else int(self.facts["streams"][self.audio]["sample_rate"])

@@ -24,7 +24,7 @@ from shardmill.adapters.process import start_child
 from shardmill.adapters.sandbox import find_sandbox, module_command
 from shardmill.adapters.video.avx import require_avx
 from shardmill.adapters.video.error import StoppedError, VideoError
-from shardmill.adapters.video.places import CLIPS, FOOTAGE, MOST_ANSWER_BYTES, READY, VIDEO
+from shardmill.adapters.video.places import CLIPS, FOOTAGE, MOST_ANSWER_BYTES, MOST_BYTES, READY, VIDEO
 from shardmill.core.grid import MOST_SPANS
 from shardmill.specs.recipes import SplitRecipe
 from shardmill.specs.value import Spec
@@ -33,6 +33,8 @@ INSIDE = "shardmill.adapters.video.inside"
 _START_SECONDS = 120.0
 _GRACE_SECONDS = 5.0
 _READ_BYTES = 1024 * 1024
+_MOST_CLIP_BYTES = 1024**3
+_LOG_BYTES = 2000
 _CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT)
 
 
@@ -56,7 +58,7 @@ class Pieces:
     copied: bool = False
     """Whether the pictures were taken over as they are."""
     size: int = 0
-    """Bytes of the clips."""
+    """Bytes of the clips, and of the footage."""
 
     def read(self, number: int) -> bytes:
         """Read a clip. Raises SlotError where it is no plain file."""
@@ -82,6 +84,28 @@ def _read_plain(path: Path) -> bytes:
         raise SlotError(f"expected a file as the clip {path.name}: {error.strerror}") from error
 
 
+class _NonsenseError(ValueError):
+    """What the process in the sandbox left is not what it says."""
+
+
+def _size_of(folder: Path, clips: tuple[int, ...]) -> int:
+    """Look at what a process left, and give the bytes of it that stay."""
+    if list(clips) != sorted(set(clips)) or not clips:
+        raise _NonsenseError(f"expected the clips' numbers ascending, found {clips[:10]}")
+    if not all(stat.S_ISDIR((folder / name).lstat().st_mode) for name in ("", CLIPS)):
+        raise _NonsenseError("expected the clips in a folder, found something else")
+    total = 0
+    for number in clips:
+        found = (folder / CLIPS / f"{number:06d}.mp4").lstat()
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _MOST_CLIP_BYTES:
+            raise _NonsenseError(f"expected a file of at most {_MOST_CLIP_BYTES} B as clip {number}")
+        total += found.st_size
+    if total > MOST_BYTES:
+        raise _NonsenseError(f"expected at most {MOST_BYTES} B of clips, found {total}")
+    footage = folder / FOOTAGE
+    return total + (footage.lstat().st_size if os.path.lexists(footage) else 0)
+
+
 class _Refused(Spec):
     reason: str
     message: str
@@ -90,6 +114,8 @@ class _Refused(Spec):
 
 class _Answer(Spec):
     refused: _Refused | None = None
+    failed: str = ""
+    """Why the machine, not the video, is to blame."""
     clips: tuple[Annotated[int, Field(ge=0, lt=MOST_SPANS)], ...] = ()
     frames: int = Field(0, ge=0)
     seconds: float = Field(0.0, ge=0, allow_inf_nan=False)
@@ -126,7 +152,7 @@ class Slot:
 
         Raises:
             VideoError: where the video cannot be used.
-            SlotError: the process does not start, or failed for a reason of its own.
+            SlotError: the process does not start, or this machine (its disk, say) failed it.
             SandboxError: there is no sandbox on this machine.
             UnfitCpuError: its CPU would give other clips than those of other machines.
             StoppedError: `kill` was called.
@@ -145,15 +171,17 @@ class Slot:
             shutil.rmtree(inner, ignore_errors=True)
 
     def _take_out(self, answer: _Answer, inner: Path, to: Path) -> Pieces:
+        if answer.failed:
+            raise SlotError(answer.failed)
         if answer.refused is not None:
             raise VideoError(answer.refused.reason, answer.refused.message, answer.refused.detail)
-        if list(answer.clips) != sorted(set(answer.clips)) or not answer.clips:
-            raise SlotError(f"expected the clips' numbers ascending, found {answer.clips[:10]}")
-        if not all(stat.S_ISDIR((inner / name).lstat().st_mode) for name in ("", CLIPS)):
-            raise SlotError("expected the clips in a folder, found something else")
-        inner.rename(to)
-        (to / VIDEO).unlink()
-        size = sum((to / CLIPS / f"{number:06d}.mp4").lstat().st_size for number in answer.clips)
+        try:
+            size = _size_of(inner, answer.clips)
+            (inner / VIDEO).unlink()
+            inner.rename(to)
+        except (OSError, _NonsenseError) as error:
+            self._end()
+            raise VideoError("crashed", f"the process that cut it left something else than clips: {error}") from error
         return Pieces(to, answer.clips, answer.frames, answer.seconds, answer.facts, answer.copied, size)
 
     def _ready(self) -> subprocess.Popen[bytes]:
@@ -170,7 +198,7 @@ class Slot:
             self.kill()
         if self._line(self._process, time.monotonic() + _START_SECONDS) != READY.encode():
             self._check_closed()
-            said = _read_plain(self._folder / "log")[-2000:].decode("utf-8", "replace").strip()
+            said = self._said()
             self._end()
             raise SlotError(f"the process that is to cut videos did not start: {said or 'it said nothing'}")
         return self._process
@@ -195,7 +223,8 @@ class Slot:
                 return _Answer.model_validate_json(told["said"])
         except (ValidationError, ValueError, KeyError, TypeError) as error:
             self._end()
-            raise SlotError(f"the process that cuts videos gave an answer that makes no sense: {error}") from error
+            message = f"the process that cut it gave an answer that makes no sense: {type(error).__name__}"
+            raise VideoError("crashed", message) from error
         return self._explain(told["status"])
 
     def _explain(self, status: int) -> _Answer:
@@ -203,8 +232,16 @@ class Slot:
             raise VideoError("killed", "the process that cut it was killed, as the kernel does when memory runs out")
         if -status in _CRASHES:
             raise VideoError("damaged", f"the decoder crashed on it ({_ended(status)})")
-        said = _read_plain(self._folder / "log")[-2000:].decode("utf-8", "replace").strip()
-        raise SlotError(f"cutting failed ({_ended(status)}): {said or 'nothing was said'}")
+        raise VideoError("crashed", f"the program that cuts videos failed on it ({_ended(status)})", self._said())
+
+    def _said(self) -> str:
+        """Give the end of what the process said."""
+        try:
+            with os.fdopen(os.open(self._folder / "log", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as log:
+                log.seek(max(0, os.fstat(log.fileno()).st_size - _LOG_BYTES))
+                return log.read(_LOG_BYTES).decode("utf-8", "replace").strip()
+        except OSError as error:
+            return f"its log cannot be read: {error.strerror}"
 
     def _line(self, process: subprocess.Popen[bytes], deadline: float) -> bytes | None:
         """Read a line; empty where the process ended, None where it is late."""
@@ -254,6 +291,8 @@ class Slot:
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
     """Kill a process with its session: what is still building a sandbox does not die with it."""
+    if process.returncode is not None:
+        return  # its number may be somebody else's by now
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:

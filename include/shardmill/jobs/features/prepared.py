@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
 
-from shardmill.adapters.footage_file import load_footage
+from shardmill.adapters.footage_file import FootageError, load_footage
 from shardmill.adapters.store import StoreSettings
 from shardmill.core.frames import RGB_VALUES
 from shardmill.jobs.features.describing import Described, describe_footage
 from shardmill.specs.recipes import FeatureRecipe
+
+log = logging.getLogger(__name__)
 
 
 class Prepared:
@@ -33,10 +36,14 @@ class Prepared:
         self._seconds: dict[str, tuple[int, float]] = {}
 
     def take(self, key: str, path: Path) -> None:
-        """Describe a video by the footage in a file."""
-        footage = load_footage(path)
+        """Describe a video by the footage in a file; what cannot be read there is decoded from its clips later."""
+        try:
+            footage = load_footage(path)
+        except FootageError as error:
+            log.warning("%r is not described on the way: %s", key, error)
+            return
         rgb, audio = describe_footage(footage, self._extract)
-        number = len(self._seconds)
+        number = self._seconds[key][0] if key in self._seconds else len(self._seconds)
         np.save(self._folder / f"{number:06d}.npy", np.hstack([rgb, audio]))
         self._seconds[key] = (number, footage.seconds)
 

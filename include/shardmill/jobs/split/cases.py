@@ -12,7 +12,7 @@ from shardmill.adapters.tar_stream import Member, TarStream
 from shardmill.core.video_keys import printable, why_unsafe
 from shardmill.specs.manifest import Reject
 
-MOST_INFO_BYTES = 16 * 1024 * 1024
+MOST_INFO_BYTES = 4 * 1024 * 1024
 """A longer .info.json counts as broken."""
 
 

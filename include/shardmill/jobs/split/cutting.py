@@ -44,9 +44,11 @@ def cutting(
     """
     threads = [threading.Thread(target=_fill, args=(read, window), name="read")]
     threads += [threading.Thread(target=_work, args=(cutter, window, cut), name="cut") for cutter in cutters]
-    for thread in threads:
-        thread.start()
+    started: list[threading.Thread] = []
     try:
+        for thread in threads:
+            thread.start()
+            started.append(thread)
         yield
     except BaseException:
         window.fail(GivenUpError("the shard was given up"))
@@ -54,7 +56,7 @@ def cutting(
             cutter.kill()
         raise
     finally:
-        for thread in threads:
+        for thread in started:
             thread.join()
 
 

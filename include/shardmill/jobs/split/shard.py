@@ -15,7 +15,14 @@ from shardmill.adapters.store import DamagedObjectError, MissingObjectError, Sto
 from shardmill.adapters.tar_stream import TarStream
 from shardmill.adapters.video.slots import Pieces, tools
 from shardmill.core import layout
-from shardmill.core.rejects import RejectsMayPassError, TooManyRejectsError, check_reconciled, check_rejects, may_pass
+from shardmill.core.rejects import (
+    ReconcileError,
+    RejectsMayPassError,
+    TooManyRejectsError,
+    check_reconciled,
+    check_rejects,
+    may_pass,
+)
 from shardmill.core.tar_header import DamagedTarError
 from shardmill.jobs.split.cases import Case, OtherSourceError, Position, Samples, Wanted
 from shardmill.jobs.split.cutting import SLOT, Cutter, OpenCutter, cut_case, cutting
@@ -166,7 +173,7 @@ def _build(task: _Task) -> Manifest:
     for read in range(1, READS + 1):
         try:
             return _read_and_cut(task, writer)
-        except (OtherSourceError, DamagedObjectError) as error:
+        except (OtherSourceError, DamagedObjectError, ReconcileError) as error:
             # Some of the parts were made of bytes that are not the source's: nothing may go on behind them.
             writer.forget(0)
             if read == READS:
@@ -195,7 +202,7 @@ def _read_and_cut(task: _Task, writer: commits.ShardWriter) -> Manifest:
         def read(window: Window) -> None:
             for case in samples.cases():
                 window.put(case)
-            stream.settle(tar.sha256)
+            stream.settle(tar.sha256, window.check)
 
         def cut(cutter: Cutter, case: Case) -> Pieces | Reject:
             return cut_case(cutter, case, seconds=how.video_seconds, footage=how.footage is not None)

@@ -70,12 +70,20 @@ class Window:
     def take(self) -> Case | None:
         """Give the largest case that waits, for what takes longest should not come last; None when all are taken."""
         with self._changed:
-            self._changed.wait_for(lambda: self._error is not None or self._waiting or self._whole)
+            self._changed.wait_for(
+                lambda: self._error is not None or bool(self._ready()) or (self._whole and not self._waiting)
+            )
             if self._error is not None or not self._waiting:
                 return None
-            case = max(self._waiting, key=lambda waiting: (waiting.size, -waiting.index))
+            case = max(self._ready(), key=lambda waiting: (waiting.size, -waiting.index))
             self._waiting.remove(case)
             return case
+
+    def _ready(self) -> list[Case]:
+        """Give what may be cut: while too much lies in scratch, only what all others wait for."""
+        if self._held <= self._most:
+            return self._waiting
+        return [case for case in self._waiting if case.index == self._order[0]]
 
     def finish(self, case: Case, result: Pieces | Reject) -> None:
         """Hand in what became of a case; its source is gone from scratch."""
