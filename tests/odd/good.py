@@ -7,7 +7,6 @@ from odd.rows import Becomes, Kitchen, Odd, Refused, cooked, run_ffmpeg
 LAVFI = ("-f", "lavfi", "-i")
 X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
 WITHOUT_SOUND = Becomes(2, 75)
-AVI_FAULT = "H.264 without B-frames in avi: two decoders do not agree on the first frame's time"
 WITH_SOUND = Becomes(2, 75, sound=True)
 
 
@@ -89,9 +88,7 @@ SOUNDS = {
         why="resampled to a rate that AAC has",
     ),
     "sound-8-bit": cooked(
-        "8-bit sound in avi", *HEARD, "-c:a", "pcm_u8", suffix="avi", fate=WITH_SOUND, why="widened to 16 bits",
-        fault=AVI_FAULT,
-    ),
+        "8-bit sound in avi", *HEARD, "-c:a", "pcm_u8", suffix="avi", fate=WITH_SOUND, why="widened to 16 bits"),
     "sound-longer": cooked(
         "sound longer than the picture", *scene(), *tone(seconds=9), *X264, fate=WITH_SOUND,
         why="the picture decides how many clips there are",
@@ -217,7 +214,7 @@ CONTAINERS = {
     "mkv-as-mp4": Odd("an mkv named .mp4", copied(after=("-f", "matroska")), WITHOUT_SOUND,
                       "the content tells the container, not the name"),
     "avi-h264": cooked("H.264 and MP3 in avi", *HEARD, "-c:a", "libmp3lame", suffix="avi", fate=WITH_SOUND,
-                       why="a decoding pass finds the times", fault=AVI_FAULT),
+                       why="a decoding pass finds the times"),
     "subtitles-mkv": Odd("subtitles in mkv", with_subtitles("srt", "mkv"), WITH_SOUND, "dropped", "mkv"),
     "subtitles-mp4": Odd("subtitles in mp4", with_subtitles("mov_text", "mp4"), WITH_SOUND, "dropped"),
     "timecode": Odd("a timecode track", copied(after=("-timecode", "01:00:00:00"), suffix="mov"), WITHOUT_SOUND,

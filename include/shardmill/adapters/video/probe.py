@@ -23,6 +23,8 @@ FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"
 PROTOCOLS = "file,pipe,fd"
 MAX_PIXELS = 8192 * 4352
 _OPTIONS = {"format_whitelist": FORMATS, "protocol_whitelist": PROTOCOLS}
+AVI = "avi"
+"""Knows when packets are decoded, and no more: what libav makes of that as times of presentation is not to be had."""
 _MAGIC = ((4, b"ftyp"), (4, b"moov"), (4, b"mdat"), (0, b"\x1a\x45\xdf\xa3"), (8, b"AVI "))
 
 
@@ -153,6 +155,8 @@ def _look(stream: VideoStream) -> Look:
 
 
 def _packet_ticks(container: InputContainer, stream: VideoStream) -> tuple[tuple[int, ...], int, frozenset[int]]:
+    if container.format.name == AVI:
+        return (), 0, frozenset()
     shown: dict[int | None, int] = {}
     keys: set[int] = set()
     count = 0
@@ -164,7 +168,7 @@ def _packet_ticks(container: InputContainer, stream: VideoStream) -> tuple[tuple
             if pts is not None and packet.is_keyframe:
                 keys.add(pts)
     if None in shown or len(shown) < count:
-        return (), 0, frozenset()  # AVI, for one, has no times of presentation: only decoding tells
+        return (), 0, frozenset()  # only decoding tells
     ticks = tuple(sorted(tick for tick in shown if tick is not None))
     return ticks, max(shown[ticks[-1]], 0) if ticks else 0, frozenset(keys)
 
@@ -179,13 +183,14 @@ def decode_ticks(video: Probe, deadline: float) -> tuple[int, ...]:
         VideoError: where it cannot be decoded, or not in time.
     """
     shown: list[tuple[int | None, int | None]] = []
+    is_avi = video.facts["format"]["format_name"] == AVI
     try:
         with open_video(video.path) as container:
             stream = container.streams[video.video]
             assert isinstance(stream, VideoStream)  # noqa: S101 - its index came from such a stream
             stream.codec_context.thread_count = 1
             for frame in container.decode(stream):
-                shown.append((frame.pts, frame.dts))
+                shown.append((None if is_avi else frame.pts, frame.dts))
                 if time.monotonic() > deadline:
                     raise VideoError("time_out", f"decoding took too long: it stopped behind frame {len(shown)}")
     except av.error.MemoryError:
