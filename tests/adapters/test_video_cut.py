@@ -260,7 +260,7 @@ def test_a_turned_video_is_shown_upright(run_ffmpeg, tmp_path):
     assert (lit[0], lit[-1]) == (24, 39)  # 16x32 in the middle
 
 
-# Of 64x21 ffmpeg's `pad` keeps 20 lines, for colours come in pairs of lines: the clips of the well-known pipeline do too.
+# Of 64x21 ffmpeg's `pad` keeps 20 lines, for colours come in pairs of lines; in the well-known pipeline too.
 @pytest.mark.parametrize(
     ("size", "sample_aspect", "lit"),
     [("99x33", "1", (64, 20)), ("33x99", "1", (10, 32)), ("32x32", "2", (64, 32)), ("64x32", "1/2", (32, 32))],
