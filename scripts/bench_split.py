@@ -42,7 +42,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--videos", type=int, default=24)
-    parser.add_argument("--minutes", type=float, default=17, help="of all videos together")
+    parser.add_argument("--minutes", type=float, default=21.6, help="of all videos together")
     parser.add_argument("--large", type=float, default=0, metavar="GB", help="compare memory and scratch instead")
     parser.add_argument("--cache", type=Path, default=CACHE, help="where the shard is kept")
     parser.add_argument("--keep", action="store_true", help="keep the folder of the runs")

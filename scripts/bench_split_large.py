@@ -23,7 +23,8 @@ PADDING = 2
 """Bytes beside each video, in a member that split skips, as a multiple of the video's."""
 _VIDEOS = 4
 _BLOCK = 1_000_000
-_CHEAP = {"preset": "ultrafast", "crf": 30, "max_reject_share": 0}
+# Small parts, so that the smaller shard too has several, and fills the window before them.
+_CHEAP = {"preset": "ultrafast", "crf": 30, "max_reject_share": 0, "max_part_mb": 4}
 
 
 def compare_sizes(gigabytes: float, cache: Path) -> dict[str, float]:

@@ -61,11 +61,11 @@ def test_no_two_videos_of_a_shard_are_equal(shard: Path):
 
 
 def test_lengths_sum_up_to_the_minutes_asked_for():
-    lengths = bench_split_shard.lengths(24, 17)
+    lengths = bench_split_shard.lengths(24, 21.6)
 
-    assert sum(lengths) == pytest.approx(17 * 60, abs=1)
-    assert min(lengths) > 14
-    assert max(lengths) < 120
+    assert sum(lengths) == pytest.approx(21.6 * 60, abs=1)
+    assert min(lengths) > 19.9
+    assert max(lengths) < 120.1
 
 
 def test_lost_frames_are_found(shard: Path, tmp_path: Path):
