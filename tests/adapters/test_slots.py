@@ -115,7 +115,7 @@ def test_a_video_that_takes_too_long_is_given_up_in_time(tmp_path, film, long_fi
         started = time.monotonic()
         with pytest.raises(VideoError) as caught:
             cut(slot, long_film, tmp_path / "a", seconds=1.0)
-        assert time.monotonic() - started < 1.0 + 10
+        assert time.monotonic() - started < 1.0 + 30
         assert cut(slot, film, tmp_path / "b").numbers == (0, 1)
     assert caught.value.reason == "time_out"
 

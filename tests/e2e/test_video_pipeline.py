@@ -91,6 +91,7 @@ def test_clearing_every_task_of_a_finished_run_repeats_nothing_and_says_so(lapto
             assert "nothing to do" in laptop.log("green", task), task
 
 
+@pytest.mark.slow
 def test_a_cluster_of_its_own_splits_the_very_clips_and_is_gone_before_the_next_one_comes(laptop):
     clusters = len(laptop.cluster_states())
     # Its nodes could not read files of this machine, so the shards are copied into the lake first.
