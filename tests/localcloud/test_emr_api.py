@@ -133,7 +133,7 @@ def test_tags_and_policies_are_changed(serve: Serve) -> None:
     served.emr.add_tags(ResourceId=cluster_id, Tags=[{"Key": "run", "Value": "r2"}, {"Key": "new", "Value": "1"}])
     served.emr.remove_tags(ResourceId=cluster_id, TagKeys=["deadline"])
     tags = {tag["Key"]: tag["Value"] for tag in served.emr.describe_cluster(ClusterId=cluster_id)["Cluster"]["Tags"]}
-    assert tags == {"shardmill": "run", "run": "r2", "new": "1"}
+    assert tags == {"shardmill": "run", "run": "r2", "work": "train", "new": "1"}
     served.emr.put_auto_termination_policy(ClusterId=cluster_id, AutoTerminationPolicy={"IdleTimeout": 60})
     assert served.table.find(cluster_id).idle_timeout == 60
     served.emr.remove_auto_termination_policy(ClusterId=cluster_id)

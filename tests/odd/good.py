@@ -99,7 +99,7 @@ SOUNDS = {
     ),
     "sound-late": cooked(
         "sound that begins late", *scene(seconds=5), "-itsoffset", "2.5", *tone(seconds=2), *X264, "-c:a", "flac",
-        suffix="mkv", fate=Becomes(3, 125), why="the clip before it has none",
+        suffix="mkv", fate=Becomes(3, 125, sound=True), why="silence until it begins",
     ),
     "sound-first": cooked(
         "sound that begins before the picture", *tone(), "-itsoffset", "0.7", *scene(), *X264, "-c:a", "flac",

@@ -163,7 +163,7 @@ def _cut(job: _Job, plans: tuple[ClipPlan, ...], pictures: Pictures | None) -> C
             if size > MOST_BYTES:
                 raise VideoError("too_large", f"expected at most {MOST_BYTES} bytes of clips, found more")
             if time.monotonic() > job.deadline:
-                raise VideoError("time_out", f"cutting took too long: it stopped behind clip {clip.plan.number}")
+                raise VideoError("time_out", f"expected the clips in time, found {clip.plan.number + 1} of them")
             if job.stop.is_set():
                 raise StoppedError("the shard was given up")
     if pictures is not None and next(pictures, None) is not None:

@@ -192,7 +192,7 @@ def decode_ticks(video: Probe, deadline: float) -> tuple[int, ...]:
             for frame in container.decode(stream):
                 shown.append((None if is_avi else frame.pts, frame.dts))
                 if time.monotonic() > deadline:
-                    raise VideoError("time_out", f"decoding took too long: it stopped behind frame {len(shown)}")
+                    raise VideoError("time_out", f"expected all frames in time, found {len(shown)} of them")
     except av.error.MemoryError:
         raise
     except av.error.FFmpegError as error:
