@@ -211,7 +211,7 @@ def _commands(path: Path, folder: Path) -> list[list[str]]:
     recipe = SplitRecipe()
     picture = picture_command(video, recipe, keys if times else None)
     end = (plans[-1].start + plans[-1].length) * video.time_base
-    sound, _ = sound_command(video, plans[0].start * video.time_base, end, recipe.audio_kbps)
+    sound, _ = sound_command(video, plans[0].start * video.time_base, end, recipe)
     return [picture, sound]
 
 

@@ -205,8 +205,8 @@ def test_codecs_and_containers(run_ffmpeg, tmp_path, suffix, codecs, monkeypatch
     assert [clip.length for clip in clips] == [2, 1]
     for clip in clips:
         assert clip.audio is not None
-        assert clip.audio[:2] == ("aac", 48000)
-        assert abs(clip.samples.shape[1] / 48000 - clip.length) < 0.1
+        assert clip.audio[:2] == ("aac", 32000)
+        assert abs(clip.samples.shape[1] / 32000 - clip.length) < 0.1
 
 
 def test_the_sound_stays_with_its_picture(run_ffmpeg, source, tmp_path):
@@ -406,7 +406,8 @@ def test_a_video_that_takes_too_long_is_refused(run_ffmpeg, source, tmp_path):
 
 
 def test_no_ffmpeg_outlives_a_process_that_was_killed(run_ffmpeg, source, tmp_path):
-    run_ffmpeg(*TESTSRC, "testsrc2=s=1280x720:r=30:d=30", *X264, source)
+    # Full colour is not encoded in the process itself.
+    run_ffmpeg(*TESTSRC, "testsrc2=s=1280x720:r=30:d=30", *X264, "-pix_fmt", "yuv444p", source)
     (tmp_path / "clips").mkdir()
     program = (
         "import sys, threading; from pathlib import Path; from shardmill.adapters.video.cut import cut_video; "

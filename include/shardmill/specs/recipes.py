@@ -30,6 +30,8 @@ class SplitRecipe(Spec):
     """Take pictures over as they are where the source has this size and key frames where clips begin."""
     audio_kbps: int = Field(64, ge=16, le=320)
     """Bit rate of the clips' AAC audio in kilobits a second."""
+    audio_hz: int = Field(32_000, ge=8_000, le=48_000)
+    """At most so many samples a second: more than fit into `audio_kbps` only cost."""
     max_part_mb: int = Field(256, ge=1, le=4096)
     """A part is closed behind the video with which it reaches so many megabytes."""
     max_part_clips: int = Field(10_000, ge=1, le=1_000_000)

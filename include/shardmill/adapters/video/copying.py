@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import av
 from av.container import InputContainer
 from av.packet import Packet
+from av.sidedata.sidedata import Type
 from av.video.stream import VideoStream
 
+from shardmill.adapters.video.complaints import Complaints, complaints
 from shardmill.adapters.video.error import FramesDifferError
 from shardmill.adapters.video.nal import parameter_sets
 from shardmill.adapters.video.probe import Probe, open_video
@@ -92,27 +94,22 @@ def source_pictures(video: Probe) -> Iterator[Pictures]:
     Raises:
         FramesDifferError: while pictures are taken, where the decoder complains or a frame must be changed.
     """
-    level = av.logging.get_level()
-    av.logging.set_level(av.logging.ERROR)
-    try:
-        with av.logging.Capture() as complaints, open_video(video.path) as container:
-            yield _pictures(container, _stream(container, video), complaints)
-    finally:
-        av.logging.set_level(level)
+    with complaints() as heard, open_video(video.path) as container:
+        yield _pictures(container, _stream(container, video), heard)
 
 
-def _pictures(container: InputContainer, stream: VideoStream, complaints: list[tuple[int, str, str]]) -> Pictures:
+def _pictures(container: InputContainer, stream: VideoStream, heard: Complaints) -> Pictures:
     context = stream.codec_context
     context.thread_count = 1
     context.options = {"err_detect": "explode"}
     size = (context.width, context.height, "yuv420p")
     try:
         for frame in container.decode(stream):
-            if frame.interlaced_frame or frame.rotation or frame.is_corrupt or frame.pts is None:
+            if frame.interlaced_frame or frame.is_corrupt or frame.pts is None or Type.DISPLAYMATRIX in frame.side_data:
                 raise FramesDifferError("expected frames that need no change, found one that does")
             if (frame.width, frame.height, frame.format.name) != size:
                 raise FramesDifferError("expected frames of one size, found another")
-            if complaints:
+            if heard:
                 raise FramesDifferError("expected a decoder without complaint, it complained")
             yield frame.pts, picture_checksum(frame)
     except av.error.FFmpegError as error:

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import av
+from av.packet import Packet
+from av.video.stream import VideoStream
 
 from shardmill.adapters.clip_reading import FootageTaking
 from shardmill.adapters.footage_file import save_footage
 from shardmill.adapters.video.clips import Cut, write_clips
 from shardmill.adapters.video.copying import may_be_copied, source_packets, source_pictures
-from shardmill.adapters.video.error import FramesDifferError, StoppedError, VideoError
+from shardmill.adapters.video.encoding import Wanted, encoded_pictures, is_plain
+from shardmill.adapters.video.error import FramesDifferError, SoundDiffersError, StoppedError, VideoError
 from shardmill.adapters.video.muxing import WrittenClip
 from shardmill.adapters.video.places import MOST_BYTES
 from shardmill.adapters.video.probe import Probe, decode_ticks, probe
 from shardmill.adapters.video.proof import Beside, Pictures, prove
 from shardmill.adapters.video.running import running
-from shardmill.adapters.video.sound import piped_sound
-from shardmill.adapters.video.transcode import ffmpeg_version, picture_command, sound_command
+from shardmill.adapters.video.sound import Sound, piped_sound
+from shardmill.adapters.video.sounding import encoded_sound
+from shardmill.adapters.video.transcode import picture_command, sound_command
 from shardmill.core.grid import MOST_SPANS, ClipPlan, exact_seconds, key_times, plan_clips
 
 if TYPE_CHECKING:
@@ -34,7 +39,9 @@ LIMIT_SECONDS = 2 * 3600.0
 """No video may take longer."""
 MOST_SECONDS = 300
 """So many seconds of a video become footage."""
-_UNCOPYABLE = ("damaged", "unsupported", "not_proven")
+_Way = Literal["copied", "encoded", "ffmpeg"]
+"""Where packets of pictures come from: the source, an encoder in this process, or ffmpeg."""
+_UNSURE = ("damaged", "unsupported", "not_proven")
 
 
 @dataclass(frozen=True)
@@ -53,11 +60,6 @@ class CutVideo:
     """Whether the source's own packets were taken, and none was encoded again."""
 
 
-def tools() -> dict[str, str]:
-    """Tell the builds that cut, for manifests."""
-    return {"ffmpeg": ffmpeg_version(), "av": av.__version__}
-
-
 @dataclass(frozen=True)
 class _Job:
     """What is to be cut, where to, and when to give it up."""
@@ -69,6 +71,8 @@ class _Job:
     stop: threading.Event
     deadline: float
     """By ``time.monotonic``."""
+    odd_sound: bool = False
+    """Whether its sound is left to ffmpeg."""
 
     def plan(self, ticks: tuple[int, ...]) -> tuple[ClipPlan, ...]:
         if not ticks:
@@ -111,50 +115,69 @@ def cut_video(
     deadline = time.monotonic() + seconds
     try:
         job = _Job(probe(path, name), recipe, folder, footage, stop, deadline)
-        return _copy(job) or _encode(job)
+        return _cut_here(job) or _encode(job)
     except MemoryError as error:
         message = "expected the video to fit into the memory that one may take, it did not"
         raise VideoError("out_of_memory", message) from error
 
 
+def _cut_here(job: _Job) -> CutVideo | None:
+    """Cut a video in this process; None where ffmpeg should, or should say what is wrong with it."""
+    try:
+        return _unless_unsure(_copy, job) or _unless_unsure(_encode_here, job)
+    except SoundDiffersError:
+        return None if job.odd_sound else _cut_here(replace(job, odd_sound=True))
+
+
+def _unless_unsure(way: Callable[[_Job], CutVideo | None], job: _Job) -> CutVideo | None:
+    try:
+        return way(job)
+    except SoundDiffersError:
+        raise
+    except FramesDifferError:
+        return None
+    except VideoError as error:
+        if error.reason not in _UNSURE:
+            raise
+        return None
+
+
 def _copy(job: _Job) -> CutVideo | None:
-    """Cut a video without encoding its picture; None where that cannot be, or cannot be proven."""
+    """Cut a video without encoding its picture."""
     if not job.recipe.copy_matching or not job.video.ticks:
         return None
     plans = job.plan(job.video.ticks)
     if not may_be_copied(job.video, plans, job.recipe):
         return None
-    try:
-        with source_pictures(job.video) as pictures:
-            return _cut(job, plans, pictures)
-    except FramesDifferError:
-        return None
-    except VideoError as error:
-        if error.reason not in _UNCOPYABLE:
-            raise
-        return None
+    with source_pictures(job.video) as pictures:
+        return _cut(job, plans, "copied", pictures)
+
+
+def _encode_here(job: _Job) -> CutVideo | None:
+    """Cut a video whose pictures are plain."""
+    return _cut(job, job.plan(job.video.ticks), "encoded") if is_plain(job.video) else None
 
 
 def _encode(job: _Job) -> CutVideo:
     ticks = job.video.ticks or decode_ticks(job.video, job.deadline)
     try:
-        return _cut(job, job.plan(ticks), None)
+        return _cut(job, job.plan(ticks), "ffmpeg")
     except FramesDifferError as error:
         decoded = decode_ticks(job.video, job.deadline)
         if decoded == ticks:
             raise VideoError("damaged", f"frames were lost or came at other times: {error}") from error
     try:
-        return _cut(job, job.plan(decoded), None)
+        return _cut(job, job.plan(decoded), "ffmpeg")
     except FramesDifferError as error:
         raise VideoError("damaged", f"two decoders do not agree on its frames: {error}") from error
 
 
-def _cut(job: _Job, plans: tuple[ClipPlan, ...], pictures: Pictures | None) -> CutVideo:
-    """Cut a video: from its own packets where its pictures are given to compare, else from those of an encoder."""
+def _cut(job: _Job, plans: tuple[ClipPlan, ...], way: _Way, pictures: Pictures | None = None) -> CutVideo:
+    """Cut a video; ``pictures`` are the source's, which those of the clips must be."""
     clips: list[tuple[int, Path]] = []
     size = 0
     taking = FootageTaking(job.recipe.clip_seconds, MOST_SECONDS) if job.footage else None
-    with _written(job, plans, is_copy=pictures is not None) as written:
+    with _written(job, plans, way) as written:
         for clip in written:
             taken = taking.begin(clip.plan.number) if taking else None
             prove(clip, job.video.time_base, Beside(pictures, taken))
@@ -176,20 +199,21 @@ def _cut(job: _Job, plans: tuple[ClipPlan, ...], pictures: Pictures | None) -> C
 
 
 @contextmanager
-def _written(job: _Job, plans: tuple[ClipPlan, ...], *, is_copy: bool) -> Iterator[Iterator[WrittenClip]]:
+def _written(job: _Job, plans: tuple[ClipPlan, ...], way: _Way) -> Iterator[Iterator[WrittenClip]]:
     video = job.video
     with ExitStack() as stack:
-        if is_copy:
-            sound = _begin_sound(job, plans, stack)
-            picture, packets = stack.enter_context(source_packets(video))
-        else:
+        if way == "ffmpeg":
             pipe = _begin_picture(job, plans, stack)
-            sound = _begin_sound(job, plans, stack)
+            sound = _sound_of_ffmpeg(job, plans, stack)
             container = stack.enter_context(av.open(f"pipe:{pipe}", format="nut"))
-            picture = container.streams.video[0]
-            packets = (packet for packet in container.demux(picture) if packet.size)
-        track = stack.enter_context(piped_sound(*sound)) if sound else None
-        yield write_clips(picture, packets, track, Cut(plans, video.time_base, job.folder))
+            picture: VideoStream = container.streams.video[0]
+            packets: Iterator[Packet] = (packet for packet in container.demux(picture) if packet.size)
+        else:
+            sound = _sound(job, plans, stack)
+            wanted = Wanted(job.recipe, {plan.start for plan in plans}, job.deadline)
+            found = source_packets(video) if way == "copied" else encoded_pictures(video, wanted)
+            picture, packets = stack.enter_context(found)
+        yield write_clips(picture, packets, sound, Cut(plans, video.time_base, job.folder))
 
 
 def _begin_picture(job: _Job, plans: tuple[ClipPlan, ...], stack: ExitStack) -> int:
@@ -199,14 +223,24 @@ def _begin_picture(job: _Job, plans: tuple[ClipPlan, ...], stack: ExitStack) -> 
     return _begin(job, picture_command(job.video, job.recipe, file if keys else None), "errors", stack)
 
 
-def _begin_sound(job: _Job, plans: tuple[ClipPlan, ...], stack: ExitStack) -> tuple[int, int] | None:
+def _sound(job: _Job, plans: tuple[ClipPlan, ...], stack: ExitStack) -> Sound | None:
+    if job.odd_sound:
+        return _sound_of_ffmpeg(job, plans, stack)
     if job.video.audio is None:
         return None
+    return stack.enter_context(encoded_sound(job.video, *_span(job, plans), job.recipe))
+
+
+def _sound_of_ffmpeg(job: _Job, plans: tuple[ClipPlan, ...], stack: ExitStack) -> Sound | None:
+    if job.video.audio is None:
+        return None
+    command, zero = sound_command(job.video, *_span(job, plans), job.recipe)
+    return stack.enter_context(piped_sound(_begin(job, command, "sound-errors", stack), zero))
+
+
+def _span(job: _Job, plans: tuple[ClipPlan, ...]) -> tuple[Fraction, Fraction]:
     base, last = job.video.time_base, plans[-1]
-    command, zero = sound_command(
-        job.video, plans[0].start * base, (last.start + last.length) * base, job.recipe.audio_kbps
-    )
-    return _begin(job, command, "sound-errors", stack), zero
+    return plans[0].start * base, (last.start + last.length) * base
 
 
 def _begin(job: _Job, command: list[str], errors: str, stack: ExitStack) -> int:

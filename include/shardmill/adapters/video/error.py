@@ -22,5 +22,9 @@ class FramesDifferError(ValueError):
     """The decoder's frames are not those that the clips were planned for."""
 
 
+class SoundDiffersError(FramesDifferError):
+    """The sound is not for this process to encode."""
+
+
 class StoppedError(RuntimeError):
     """The work was stopped by somebody else; the video is not to blame."""

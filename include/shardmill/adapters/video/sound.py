@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from math import floor
 
 import av
 from av.audio.stream import AudioStream
@@ -36,23 +37,20 @@ class ClipSound:
     """From the clip's first to its last."""
 
 
-class PipedSound:
-    """AAC that is read when it is asked for: what lies ahead stays in the pipe, and its writer waits."""
+class Sound:
+    """AAC that is read when it is asked for: what lies ahead stays where it comes from."""
 
-    def __init__(self, container: InputContainer, zero: int) -> None:
+    def __init__(self, stream: AudioStream, packets: Iterator[tuple[int, bytes]]) -> None:
         """Begin to read.
 
         Args:
-            container: of one stream of AAC.
-            zero: time of the source's time 0 in the stream, in seconds.
+            stream: of AAC.
+            packets: its packets, each with the number of its first sample, counted from the source's time 0.
         """
-        self.stream: AudioStream = container.streams.audio[0]
-        self.rate: int = self.stream.codec_context.sample_rate
-        self._coming = container.demux(audio=0)
-        base = self.stream.time_base or Fraction(1, self.rate)
-        self._samples, self._ticks = base.numerator * self.rate, base.denominator  # so many samples in so many ticks
-        self._zero = zero
-        self._held: deque[tuple[int, bytes]] = deque()  # number of the first sample, and the packet
+        self.stream = stream
+        self.rate: int = stream.codec_context.sample_rate
+        self._coming = packets
+        self._held: deque[tuple[int, bytes]] = deque()
         self._end: int | None = None
 
     def take(self, first: Fraction, last: Fraction) -> ClipSound:
@@ -60,18 +58,16 @@ class PipedSound:
 
         A packet decodes right only behind the one before it; so one more comes before the first that sounds.
         """
-        begin, end = (int((time + self._zero) * self.rate + Fraction(1, 2)) for time in (first, last))
+        begin, end = (floor(time * self.rate + Fraction(1, 2)) for time in (first, last))
         while self._held and self._held[0][0] <= begin - 2 * AAC_FRAME:
             self._held.popleft()
         while self._end is None or self._end < end:
-            packet = next(self._coming, None)
-            if packet is None:
+            number, content = next(self._coming, (0, b""))
+            if not content:
                 break
-            if packet.size and packet.pts is not None:
-                number = packet.pts * self._samples // self._ticks
-                self._end = number + AAC_FRAME
-                if number > begin - 2 * AAC_FRAME:
-                    self._held.append((number, bytes(packet)))
+            self._end = number + AAC_FRAME
+            if number > begin - 2 * AAC_FRAME:
+                self._held.append((number, content))
         if self._end is None or self._end <= begin:
             return ClipSound()
         packets = [
@@ -83,12 +79,26 @@ class PipedSound:
 
 
 @contextmanager
-def piped_sound(stream: int, zero: int) -> Iterator[PipedSound | None]:
-    """Read a NUT stream from a file descriptor; None where no sample came: then ffmpeg writes no whole header."""
+def piped_sound(pipe: int, zero: int) -> Iterator[Sound | None]:
+    """Read a NUT stream from a file descriptor; None where no sample came: then ffmpeg writes no whole header.
+
+    Args:
+        zero: time of the source's time 0 in the stream, in seconds.
+    """
     try:
-        container = av.open(f"pipe:{stream}", format="nut")
+        container = av.open(f"pipe:{pipe}", format="nut")
     except (av.error.InvalidDataError, av.error.EOFError):
         yield None  # where there should have been sound, ffmpeg has complained
         return
     with container:
-        yield PipedSound(container, zero)
+        stream = container.streams.audio[0]
+        yield Sound(stream, _numbered(container, stream, zero))
+
+
+def _numbered(container: InputContainer, stream: AudioStream, zero: int) -> Iterator[tuple[int, bytes]]:
+    rate = stream.codec_context.sample_rate
+    base = stream.time_base or Fraction(1, rate)
+    samples, ticks = base.numerator * rate, base.denominator  # so many samples in so many ticks
+    for packet in container.demux(stream):
+        if packet.size and packet.pts is not None:
+            yield packet.pts * samples // ticks - zero * rate, bytes(packet)
