@@ -15,8 +15,9 @@ import pytest
 
 from shardmill.adapters.process import list_processes, process_tree, read_process
 from shardmill.adapters.video import slots
-from shardmill.adapters.video.error import StoppedError, VideoError
-from shardmill.adapters.video.slots import Pieces, Slot, SlotError, time_limit
+from shardmill.adapters.video.error import SlotError, StoppedError, VideoError
+from shardmill.adapters.video.pieces import Pieces
+from shardmill.adapters.video.slots import Slot, time_limit
 from shardmill.specs.recipes import SplitRecipe
 
 RECIPE = SplitRecipe(width=64, height=32, preset="ultrafast")

@@ -108,6 +108,7 @@ def test_a_cluster_of_its_own_splits_the_very_clips_and_is_gone_before_the_next_
     assert parts == {item.key for item in laptop.lake().list("clips/small") if item.key.endswith(".tar")}
 
 
+@pytest.mark.slow
 def test_a_failing_training_step_fails_the_run_with_its_cause_and_ends_the_cluster(laptop):
     laptop.api.trigger(DAG, laptop.conf(dataset="broken"), "failing")
     laptop.wait_for("failing", "select", "success")
@@ -144,6 +145,7 @@ def test_a_cluster_whose_setup_was_marked_failed_is_ended_all_the_same(laptop):
     assert set(laptop.cluster_states()) <= {"TERMINATED", "TERMINATED_WITH_ERRORS"}
 
 
+@pytest.mark.slow
 def test_a_step_that_outlives_the_deadline_is_cancelled_and_its_cluster_ended(laptop):
     assert laptop.run("late", epochs=1000, max_hours=0.01) == "failed"
     tasks = laptop.tasks("late")

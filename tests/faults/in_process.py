@@ -7,8 +7,8 @@ import threading
 from pathlib import Path
 
 from shardmill.adapters.video.cut import cut_video
+from shardmill.adapters.video.pieces import Pieces
 from shardmill.adapters.video.places import CLIPS, FOOTAGE
-from shardmill.adapters.video.slots import Pieces
 from shardmill.specs.recipes import SplitRecipe
 
 

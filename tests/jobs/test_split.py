@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import tarfile
@@ -9,12 +10,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from faults.in_process import InProcess
 
 from shardmill.adapters.lake import commit, file_sha256, latest_revision, put_part
 from shardmill.adapters.store import ChangedObjectError, DamagedObjectError, MissingObjectError, Store
 from shardmill.adapters.tar import read_clips
+from shardmill.adapters.video import transcode
 from shardmill.adapters.video.error import VideoError
-from shardmill.adapters.video.slots import Pieces, Slot
+from shardmill.adapters.video.pieces import Pieces
+from shardmill.adapters.video.slots import Slot
 from shardmill.core.rejects import RejectsMayPassError, TooManyRejectsError
 from shardmill.core.tar_header import DamagedTarError
 from shardmill.jobs.split import EmptyShardError, Outcome, Splitting, split_shard
@@ -125,17 +129,26 @@ def test_a_second_run_does_nothing_until_the_source_changes(lake, tmp_path, vide
     assert (changed.skipped, changed.why, changed.revision, changed.clips) == (False, "the source changed", 1, 6)
 
 
-def test_any_number_of_workers_gives_the_same_bytes(tmp_path, video):
+def parts_after(folder: Path, files: Files, **how: object) -> tuple[list[str], Manifest]:
+    """Split a shard in a lake of its own; give the SHA-256 of its parts' bytes, and its manifest."""
+    lake = Store(f"file://{folder}", create=True)
+    ingest(lake, folder.parent, make_tar(files))
+    split(lake, SMALL_PARTS, max_reject_share=0.5, **how)
+    manifest = clips_of(lake, SMALL_PARTS)
+    return [hashlib.sha256(lake.get(part.name)).hexdigest() for part in manifest.parts], manifest
+
+
+def test_two_runs_any_pool_and_a_lesser_cpu_give_the_same_bytes(tmp_path, video, monkeypatch):
     files = [(f"{name}.mp4", video if name != "c" else b"junk") for name in "abcdefg"]
-    parts = []
-    for workers in (1, 3):
-        lake = Store(f"file://{tmp_path}/lake-{workers}", create=True)
-        ingest(lake, tmp_path, make_tar(files))
-        split(lake, workers=workers, max_reject_share=0.5)
-        manifest = clips_of(lake)
-        parts.append((manifest.parts, manifest.videos, manifest.rejects))
-    assert parts[0] == parts[1]
-    assert [video.key for video in parts[0][1]] == list("abdefg")
+    runs = ((1, "once"), (2, "once"), (5, "once"), (2, "again"))
+    made = {run: parts_after(tmp_path / f"{run[0]}-{run[1]}", files, workers=run[0]) for run in runs}
+    monkeypatch.setattr(transcode, "PICTURE_CPU_FLAGS", "sse2")
+    made[1, "sse2"] = parts_after(tmp_path / "sse2", files, workers=1, open_cutter=InProcess)
+    assert len({tuple(hashes) for hashes, _ in made.values()}) == 1, made
+    first, *others = [manifest for _, manifest in made.values()]
+    assert len(first.parts) == len(first.videos) == 6
+    assert all((one.parts, one.videos, one.rejects) == (first.parts, first.videos, first.rejects) for one in others)
+    assert [video.key for video in first.videos] == list("abdefg")
 
 
 def test_what_cannot_be_used_is_a_reject_and_the_rest_goes_on(lake, tmp_path, video):

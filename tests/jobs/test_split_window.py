@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shardmill.adapters.video.slots import Pieces
+from shardmill.adapters.video.pieces import Pieces
 from shardmill.jobs.split.cases import Case, Position
 from shardmill.jobs.split.progress import SECONDS_BETWEEN, Progress
 from shardmill.jobs.split.window import GivenUpError, Window

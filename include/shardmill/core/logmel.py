@@ -38,6 +38,11 @@ def mel_weights() -> np.ndarray:
     return np.maximum(0.0, np.minimum(rising, falling))
 
 
+@cache
+def _hanning() -> np.ndarray:
+    return np.hanning(WINDOW)
+
+
 def log_mel(samples: np.ndarray) -> np.ndarray:
     """Give the logarithm (base 10) of the mel bands' magnitudes, a row each 10 ms.
 
@@ -49,7 +54,7 @@ def log_mel(samples: np.ndarray) -> np.ndarray:
     """
     padded = np.pad(np.asarray(samples, np.float64), (0, max(0, WINDOW - len(samples))))
     windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
-    magnitudes = np.abs(np.fft.rfft(windows * np.hanning(WINDOW), _FFT))
+    magnitudes = np.abs(np.fft.rfft(windows * _hanning(), _FFT))
     return np.log10(magnitudes @ mel_weights() + _FLOOR)
 
 

@@ -24,7 +24,7 @@ class SplitRecipe(Spec):
     """Height of a clip in pixels."""
     preset: Preset = "veryfast"
     """Speed of the H.264 encoder against the size of its output."""
-    crf: float = Field(21.3, ge=0, le=51)
+    crf: float = Field(21.5, ge=0, le=51)
     """Quality of the H.264 encoder: lower is better and larger."""
     copy_matching: bool = True
     """Take pictures over as they are where the source has this size and key frames where clips begin."""

@@ -44,7 +44,7 @@ class VideoPipelineSpec(Spec):
     """Height of a clip in pixels."""
     preset: Preset = _in("Split", "veryfast")
     """Speed of the H.264 encoder against the size of its output."""
-    crf: float = _in("Split", 21.3, ge=0, le=51)
+    crf: float = _in("Split", 21.5, ge=0, le=51)
     """Quality of the H.264 encoder: lower is better and larger."""
     max_part_mb: int = _in("Split", 256, ge=1, le=4096)
     """Clips are packed into parts of about so many megabytes; a retry redoes at most one of them."""

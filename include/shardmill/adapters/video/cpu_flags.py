@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 import av
+
+_ONE_AT_A_TIME = threading.RLock()  # the flags are the whole process'
 
 
 @cache
@@ -39,9 +42,10 @@ def cpu_flags(text: str) -> Iterator[None]:
         yield
         return
     library, wanted = _libavutil(), parse_cpu_flags(text)
-    before = library.av_get_cpu_flags()
-    library.av_force_cpu_flags(wanted)
-    try:
-        yield
-    finally:
-        library.av_force_cpu_flags(before)
+    with _ONE_AT_A_TIME:
+        before = library.av_get_cpu_flags()
+        library.av_force_cpu_flags(wanted)
+        try:
+            yield
+        finally:
+            library.av_force_cpu_flags(before)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -156,11 +157,12 @@ def _scaling(stream: VideoStream, frame: VideoFrame, recipe: SplitRecipe) -> Cal
 def _encoder(sink: OutputContainer, scaled: VideoFrame, stream: VideoStream, recipe: SplitRecipe) -> VideoStream:
     options = {"preset": recipe.preset, "crf": str(recipe.crf), "forced-idr": "1", "x264-params": f"{X264}:{GROUPS}"}
     encoder = sink.add_stream("libx264", rate=stream.guessed_rate, options=options)
+    assert scaled.time_base is not None  # noqa: S101 - it is the stream's
     encoder.time_base = scaled.time_base
     context = encoder.codec_context
-    context.time_base = scaled.time_base
+    context.time_base = encoder.time_base
     context.width, context.height, context.pix_fmt = scaled.width, scaled.height, scaled.format.name
-    context.sample_aspect_ratio = 1
+    context.sample_aspect_ratio = Fraction(1)
     context.thread_count = 1
     context.flags |= Flags.bitexact
     context.color_range, context.colorspace = scaled.color_range, scaled.colorspace

@@ -28,3 +28,7 @@ class SoundDiffersError(FramesDifferError):
 
 class StoppedError(RuntimeError):
     """The work was stopped by somebody else; the video is not to blame."""
+
+
+class SlotError(RuntimeError):
+    """A process that is to cut videos does not; no video is to blame."""

@@ -24,6 +24,8 @@ from shardmill.adapters.video.error import StoppedError, VideoError
 from shardmill.adapters.video.muxing import ClipWriteError
 from shardmill.adapters.video.places import CLIPS, FOOTAGE, MOST_ANSWER_BYTES, READY, VIDEO
 
+_NICENESS = 10
+"""Whatever else this machine does comes first."""
 _PR_SET_DUMPABLE = 4
 _MOST_FACTS_BYTES = 256 * 1024
 _MOST_STREAMS = 100
@@ -32,6 +34,7 @@ _MOST_STREAMS = 100
 def main() -> None:
     """Answer each line of stdin, a JSON of what is asked, by a line on stdout."""
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)  # no child may trace this process
+    os.nice(_NICENESS)
     imageio_ffmpeg.get_ffmpeg_exe()  # starts it to see that it runs: once here, not once a video
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import resource
 import signal
@@ -18,7 +17,6 @@ import av
 from shardmill.adapters.process import die_with_parent
 from shardmill.adapters.video.error import FramesDifferError, VideoError
 
-_NICENESS = 10
 _CHUNK_BYTES = 1024 * 1024
 _MEMORY_BYTES = 4 * 1024**3
 _DETAIL_LINES, _DETAIL_CHARACTERS = 12, 2000
@@ -34,7 +32,6 @@ _KILLED = (-signal.SIGKILL, -signal.SIGXCPU, -signal.SIGTERM, -signal.SIGINT, -s
 
 def _prepare() -> None:
     die_with_parent()
-    os.nice(_NICENESS)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     room = _MEMORY_BYTES if most == resource.RLIM_INFINITY else min(_MEMORY_BYTES, most)

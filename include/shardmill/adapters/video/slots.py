@@ -8,11 +8,9 @@ import os
 import select
 import shutil
 import signal
-import stat
 import subprocess
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,8 +21,9 @@ from pydantic import Field, ValidationError
 from shardmill.adapters.process import start_child
 from shardmill.adapters.sandbox import find_sandbox, module_command
 from shardmill.adapters.video.avx import require_avx
-from shardmill.adapters.video.error import StoppedError, VideoError
-from shardmill.adapters.video.places import CLIPS, FOOTAGE, MOST_ANSWER_BYTES, MOST_BYTES, READY, VIDEO
+from shardmill.adapters.video.error import SlotError, StoppedError, VideoError
+from shardmill.adapters.video.pieces import NonsenseError, Pieces, size_of
+from shardmill.adapters.video.places import MOST_ANSWER_BYTES, READY, VIDEO
 from shardmill.core.grid import MOST_SPANS
 from shardmill.specs.recipes import SplitRecipe
 from shardmill.specs.value import Spec
@@ -33,77 +32,8 @@ INSIDE = "shardmill.adapters.video.inside"
 _START_SECONDS = 120.0
 _GRACE_SECONDS = 5.0
 _READ_BYTES = 1024 * 1024
-_MOST_CLIP_BYTES = 1024**3
 _LOG_BYTES = 2000
 _CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT)
-
-
-class SlotError(RuntimeError):
-    """A process that is to cut videos does not; no video is to blame."""
-
-
-@dataclass(frozen=True)
-class Pieces:
-    """A video's clips as they came out of the sandbox: nothing in the folder is trusted to be a plain file."""
-
-    folder: Path
-    numbers: tuple[int, ...]
-    """Of the clips, ascending."""
-    frames: int
-    """Frames of the source, which are those of its clips."""
-    seconds: float
-    """Length of the video stream."""
-    facts: dict[str, Any] = field(default_factory=dict)
-    """Format and streams of the source, named as ffprobe names them."""
-    copied: bool = False
-    """Whether the pictures were taken over as they are."""
-    size: int = 0
-    """Bytes of the clips, and of the footage."""
-
-    def read(self, number: int) -> bytes:
-        """Read a clip. Raises SlotError where it is no plain file."""
-        return _read_plain(self.folder / CLIPS / f"{number:06d}.mp4")
-
-    @property
-    def footage(self) -> Path:
-        """An .npz of what `clip_reading` would read of the clips, where it was asked for."""
-        return self.folder / FOOTAGE
-
-    def remove(self) -> None:
-        """Remove the files."""
-        shutil.rmtree(self.folder)
-
-
-def _read_plain(path: Path) -> bytes:
-    try:
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise SlotError(f"expected a file as the clip {path.name}, found something else")
-            return file.read()
-    except OSError as error:
-        raise SlotError(f"expected a file as the clip {path.name}: {error.strerror}") from error
-
-
-class _NonsenseError(ValueError):
-    """What the process in the sandbox left is not what it says."""
-
-
-def _size_of(folder: Path, clips: tuple[int, ...]) -> int:
-    """Look at what a process left, and give the bytes of it that stay."""
-    if list(clips) != sorted(set(clips)) or not clips:
-        raise _NonsenseError(f"expected the clips' numbers ascending, found {clips[:10]}")
-    if not all(stat.S_ISDIR((folder / name).lstat().st_mode) for name in ("", CLIPS)):
-        raise _NonsenseError("expected the clips in a folder, found something else")
-    total = 0
-    for number in clips:
-        found = (folder / CLIPS / f"{number:06d}.mp4").lstat()
-        if not stat.S_ISREG(found.st_mode) or found.st_size > _MOST_CLIP_BYTES:
-            raise _NonsenseError(f"expected a file of at most {_MOST_CLIP_BYTES} B as clip {number}")
-        total += found.st_size
-    if total > MOST_BYTES:
-        raise _NonsenseError(f"expected at most {MOST_BYTES} B of clips, found {total}")
-    footage = folder / FOOTAGE
-    return total + (footage.lstat().st_size if os.path.lexists(footage) else 0)
 
 
 class _Refused(Spec):
@@ -176,10 +106,10 @@ class Slot:
         if answer.refused is not None:
             raise VideoError(answer.refused.reason, answer.refused.message, answer.refused.detail)
         try:
-            size = _size_of(inner, answer.clips)
+            size = size_of(inner, answer.clips)
             (inner / VIDEO).unlink()
             inner.rename(to)
-        except (OSError, _NonsenseError) as error:
+        except (OSError, NonsenseError) as error:
             self._end()
             raise VideoError("crashed", f"the process that cut it left something else than clips: {error}") from error
         return Pieces(to, answer.clips, answer.frames, answer.seconds, answer.facts, answer.copied, size)

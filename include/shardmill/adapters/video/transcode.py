@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from shardmill.specs.recipes import SplitRecipe
 
 X264 = (
-    "bframes=4:b-adapt=0:me=dia:subme=1:rc-lookahead=15:no-psy=1:aq-strength=0.8:qcomp=0.5:chroma-qp-offset=-1"
+    "bframes=3:b-adapt=0:me=dia:subme=1:rc-lookahead=15:no-psy=1:aq-strength=0.8:qcomp=0.5:chroma-qp-offset=-1"
     ":partitions=i8x8,i4x4:weightp=0:weightb=0"
 )
 """How x264 searches, as ``-x264-params``: what cost the least at equal SSIM and bytes (docs/benchmarks.md)."""

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from shardmill.adapters.video.error import VideoError
-from shardmill.adapters.video.slots import Pieces, Slot
+from shardmill.adapters.video.pieces import Pieces
+from shardmill.adapters.video.slots import Slot
 from shardmill.core.video_keys import printable
 from shardmill.jobs.split.cases import Case
 from shardmill.jobs.split.window import GivenUpError, Window

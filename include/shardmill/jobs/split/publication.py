@@ -10,7 +10,7 @@ from typing import Any
 
 from shardmill.adapters.lake import NewPart, ShardWriter, file_sha256
 from shardmill.adapters.tar import Clip, PartFile
-from shardmill.adapters.video.slots import Pieces
+from shardmill.adapters.video.pieces import Pieces
 from shardmill.core.video_keys import labels_of
 from shardmill.jobs.split.cases import Case, Position
 from shardmill.specs.manifest import Part, Reject, Video

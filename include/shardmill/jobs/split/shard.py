@@ -13,7 +13,8 @@ from shardmill.adapters import lake as commits
 from shardmill.adapters.shard_stream import ShardStream
 from shardmill.adapters.store import DamagedObjectError, MissingObjectError, Store, StoreSettings
 from shardmill.adapters.tar_stream import TarStream
-from shardmill.adapters.video.slots import Pieces, tools
+from shardmill.adapters.video.pieces import Pieces
+from shardmill.adapters.video.slots import tools
 from shardmill.core import layout
 from shardmill.core.rejects import (
     ReconcileError,

@@ -10,7 +10,7 @@ from shardmill.jobs.split.cases import Case
 from shardmill.specs.manifest import Reject
 
 if TYPE_CHECKING:
-    from shardmill.adapters.video.slots import Pieces
+    from shardmill.adapters.video.pieces import Pieces
 
 
 MOST_CASES = 512
