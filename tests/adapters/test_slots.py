@@ -31,22 +31,22 @@ def film(run_ffmpeg: Callable[..., None], tmp_path_factory: pytest.TempPathFacto
     return path
 
 
+def make_long_film(run_ffmpeg: Callable[..., None], folder: Path, pixels: str) -> Path:
+    source = ("-f", "lavfi", "-i", "testsrc2=s=640x360:r=30:d=40", "-c:v", "libx264", "-preset", "ultrafast")
+    run_ffmpeg(*source, "-pix_fmt", pixels, folder / "v.mp4")
+    return folder / "v.mp4"
+
+
 @pytest.fixture(scope="module")
 def long_film(run_ffmpeg: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Takes a while, and ffmpeg: full colour is not encoded in the process itself."""
-    path = tmp_path_factory.mktemp("film") / "v.mp4"
-    source = ("-f", "lavfi", "-i", "testsrc2=s=640x360:r=30:d=40", "-c:v", "libx264", "-preset", "ultrafast")
-    run_ffmpeg(*source, "-pix_fmt", "yuv444p", path)
-    return path
+    return make_long_film(run_ffmpeg, tmp_path_factory.mktemp("film"), "yuv444p")
 
 
 @pytest.fixture(scope="module")
 def long_plain_film(run_ffmpeg: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Takes a while, and is encoded in the process itself."""
-    path = tmp_path_factory.mktemp("film") / "v.mp4"
-    source = ("-f", "lavfi", "-i", "testsrc2=s=640x360:r=30:d=40", "-c:v", "libx264", "-preset", "ultrafast")
-    run_ffmpeg(*source, "-pix_fmt", "yuv420p", path)
-    return path
+    return make_long_film(run_ffmpeg, tmp_path_factory.mktemp("film"), "yuv420p")
 
 
 def cut(slot: Slot, film: Path, to: Path, **options: object) -> Pieces:
