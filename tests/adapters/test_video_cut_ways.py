@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import av
@@ -12,6 +13,7 @@ import pytest
 from shardmill.adapters.video import cut as cutting
 from shardmill.adapters.video.cut import CutVideo, cut_video
 from shardmill.adapters.video.error import FramesDifferError
+from shardmill.adapters.video.sound import Sound
 from shardmill.adapters.video.transcode import decoding
 from shardmill.specs.recipes import SplitRecipe
 
@@ -139,3 +141,23 @@ def test_only_what_becomes_a_good_deal_smaller_is_decoded_unsmoothed(run_ffmpeg,
         run_ffmpeg(*LAVFI, f"testsrc2=s={size}:r=25:d=1", *X264, tmp_path / f"{size}.mp4")
         found[size] = decoding(probe(tmp_path / f"{size}.mp4", "a"), RECIPE)
     assert found == {"126x64": {}, "128x64": {"skip_loop_filter": "noref"}}
+
+
+@pytest.mark.parametrize("way", ["copied", "encoded"])
+def test_a_complaint_at_the_very_end_of_the_sound_is_heard(run_ffmpeg, tmp_path, monkeypatch, by_ffmpeg, way):
+    source = tmp_path / "source.mp4"
+    grid = ("-g", "50", "-keyint_min", "50", "-sc_threshold", "0", "-x264-params", "open-gop=0")
+    run_ffmpeg(*LAVFI, "testsrc2=s=64x32:r=25:d=3", *LAVFI, VOICE, *X264, *grid, "-c:a", "aac", "-t", "3", source)
+    take, taken = Sound.take, []
+
+    def complaining(self: Sound, first: object, last: object) -> object:
+        taken.append(last)
+        if last == 3 and len(taken) == 2:  # the last clip's, behind the last picture
+            with suppress(av.error.FFmpegError):
+                av.CodecContext.create("h264", "r").decode(av.Packet(b"\0\0\1\x65 no picture"))
+        return take(self, first, last)
+
+    monkeypatch.setattr(Sound, "take", complaining)
+    done = cut(source, tmp_path / "clips", RECIPE.model_copy(update={"copy_matching": way == "copied"}))
+    assert len(taken) > 2  # it was cut once more
+    assert done.frames == 75

@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 from shardmill.adapters.clip_reading import FootageTaking
 from shardmill.adapters.footage_file import save_footage
 from shardmill.adapters.video.clips import Cut, write_clips
+from shardmill.adapters.video.complaints import Complaints, complaints
 from shardmill.adapters.video.copying import may_be_copied, source_packets, source_pictures
 from shardmill.adapters.video.encoding import Wanted, encoded_pictures, is_plain
 from shardmill.adapters.video.error import FramesDifferError, SoundDiffersError, StoppedError, VideoError
@@ -202,6 +203,7 @@ def _cut(job: _Job, plans: tuple[ClipPlan, ...], way: _Way, pictures: Pictures |
 def _written(job: _Job, plans: tuple[ClipPlan, ...], way: _Way) -> Iterator[Iterator[WrittenClip]]:
     video = job.video
     with ExitStack() as stack:
+        heard: Complaints = []
         if way == "ffmpeg":
             pipe = _begin_picture(job, plans, stack)
             sound = _sound_of_ffmpeg(job, plans, stack)
@@ -209,11 +211,14 @@ def _written(job: _Job, plans: tuple[ClipPlan, ...], way: _Way) -> Iterator[Iter
             picture: VideoStream = container.streams.video[0]
             packets: Iterator[Packet] = (packet for packet in container.demux(picture) if packet.size)
         else:
+            heard = stack.enter_context(complaints())
             sound = _sound(job, plans, stack)
             wanted = Wanted(job.recipe, {plan.start for plan in plans}, job.deadline)
             found = source_packets(video) if way == "copied" else encoded_pictures(video, wanted)
             picture, packets = stack.enter_context(found)
         yield write_clips(picture, packets, sound, Cut(plans, video.time_base, job.folder))
+        if heard:
+            raise FramesDifferError("expected pictures and sound without complaint, a decoder complained")
 
 
 def _begin_picture(job: _Job, plans: tuple[ClipPlan, ...], stack: ExitStack) -> int:
