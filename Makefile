@@ -5,9 +5,19 @@ PY := .local/airflow/bin/python
 SOURCE ?=
 LABELS ?=
 CONF ?= {}
+KILLS ?= 100
+ROUNDS ?= 3
+RECORDS ?= 1200
+PROFILE ?=
+MAX_USD ?=
+CONFIRM ?=
+DRY_RUN ?=
+REGION ?=
+LAKE ?=
+ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup python demo up down test test-all bench-split lint format lock doctor clean
+.PHONY: help setup python demo up down test test-all bench-split bench-train soak-clusters lint format lock doctor check-aws clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -28,13 +38,19 @@ down: setup ## end what `make up` started
 	@$(PY) -m shardmill.laptop.up down
 
 test: setup lint ## lint, types, import contracts and tests
-	@$(PY) -m pytest -m 'not slow'
+	@$(PY) scripts/run_tests.py -m 'not slow'
 
 test-all: setup lint ## the long tests too
 	@$(PY) -m pytest
 
 bench-split: setup ## measure split against the well-known shell pipeline
 	@$(PY) scripts/bench_split.py
+
+bench-train: setup ## measure training against plain Keras and Elephas: ROUNDS=3 RECORDS=1200
+	@$(PY) scripts/bench_train.py --rounds '$(ROUNDS)' --records '$(RECORDS)' $(ARGS)
+
+soak-clusters: setup ## kill Airflow's processes at random while clusters come and go: KILLS=100
+	@SOAK_KILLS='$(KILLS)' $(PY) -m pytest tests/kills/test_soak.py -s
 
 lint: setup ## ruff, types and import contracts
 	@.local/airflow/bin/ruff check .
@@ -51,6 +67,10 @@ lock: setup ## compile the locks anew (maintainers only)
 
 doctor: python ## say what is missing or odd on this machine, and how to mend it
 	@$(PYTHON3) scripts/doctor.py
+
+check-aws: setup ## try a real account with one node for minutes: PROFILE=… MAX_USD=2 CONFIRM=yes, or DRY_RUN=1
+	@$(PY) scripts/check_aws.py --profile '$(PROFILE)' --max-usd '$(MAX_USD)' --confirm '$(CONFIRM)' \
+		--dry-run '$(DRY_RUN)' --region '$(REGION)' --lake '$(LAKE)' $(ARGS)
 
 clean: ## end what runs and remove all state and both environments
 	@if [ -x $(PY) ]; then $(PY) -m shardmill.laptop.up down; fi

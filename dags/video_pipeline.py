@@ -5,7 +5,7 @@ records, brings up an EMR cluster, trains a two-stream bi-LSTM on it, evaluates 
 a report. A stage does only what is missing: running it again, or clearing any task, repeats nothing that is there.
 
 **What it costs:** one cluster (see *Where*) from `create_cluster` to `delete_cluster`, and before it another one where
-a cluster is to cut the videos. They are ended whatever failed before, and also end themselves when idle.
+a cluster is to cut the videos: `budget` says how much at most. They are ended whatever failed, and when they are idle.
 
 **What it leaves behind:** in the lake `raw/`, `clips/`, `features/`, and `runs/<run>/` with the model, the metrics and
 `report.html`.
@@ -43,6 +43,7 @@ from shardmill_airflow.outcomes import remember_failure
 def video_pipeline() -> None:
     planned: Any = tasks.plan().as_setup()
     spec_uri = planned["spec_uri"]
+    budget = tasks.budget(spec_uri)
     # Without an edge to the plan: what stands directly behind a setup may not go on where others were skipped.
     later: Any = "{{ ti.xcom_pull(task_ids='plan', key='spec_uri') }}"
     # All map over the plan, from which shards were dropped that are done at every stage (which is known beforehand
@@ -59,14 +60,13 @@ def video_pipeline() -> None:
     labelled = tasks.label(later)
     records: Any = tasks.features.partial(spec_uri=labelled).expand(batch=planned)
     selected = tasks.select(later)
-
     create = CreateCluster(task_id="create_cluster", spec_uri=selected).as_setup()
     train = RunJob(task_id="train", job="train", result="model/model.json", spec_uri=spec_uri)
     evaluate = RunJob(task_id="evaluate", job="evaluate", result="metrics.json", spec_uri=spec_uri)
     delete = DeleteCluster(task_id="delete_cluster", spec_uri=spec_uri)
     report = tasks.report(spec_uri)
 
-    ingested >> [clips, create_split]
+    budget >> ingested >> [clips, create_split]
     create_split >> cut >> delete_split.as_teardown(setups=create_split)
     [clips, cut] >> labelled
     records >> selected

@@ -115,8 +115,9 @@ class Bench:
                     raise SystemExit(f"{name} ended with {measured.status}")
                 found[name].append(measured)
                 say(f"round {number}: {name}: {_tell(measured)}, load before {load:.1f}")
-                if number == 1 and name in self.quality:
-                    say(f"    {_tell_quality(self.quality[name])}")
+        for name in ("reference", "ours"):
+            self.quality[name] = self._judge(name)
+            say(f"{name}: {_tell_quality(self.quality[name])}")
         return self._figures(found)
 
     def _figures(self, found: dict[str, list[Measured]]) -> dict[str, object]:
@@ -144,9 +145,8 @@ class Bench:
         """Run the pipeline that everybody knows."""
         work, out = self.folder / "work", self.folder / "reference"
         measured = run_reference(self.shard, work, out)
-        self._judge("reference", out)
+        self._keep("reference", out)
         shutil.rmtree(work)
-        shutil.rmtree(out)
         return measured
 
     def ours(self) -> Measured:
@@ -165,7 +165,7 @@ class Bench:
         if not measured.status and fused and not any((lake / "features").rglob("*.tfrecord")):
             raise SystemExit("fused: expected records in the lake, found none")
         if not measured.status and not fused:
-            self._judge(name, lake / "clips")
+            self._keep(name, lake / "clips")
         shutil.rmtree(lake)
         return measured
 
@@ -189,13 +189,19 @@ class Bench:
         shutil.rmtree(folder)
         return Measured(wall, after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
 
-    def _judge(self, name: str, out: Path) -> None:
-        """Look at the clips in the tars of a folder, once."""
-        if name not in self.quality:
-            folder = self.folder / "judged"
-            folder.mkdir()
-            self.quality[name] = judge(self.videos, clips_in(sorted(out.rglob("*.tar")), folder))
-            shutil.rmtree(folder)
+    def _keep(self, name: str, out: Path) -> None:
+        """Put what a run made aside: to judge it between the runs would heat the machine for the next one only."""
+        kept = self.folder / f"made-{name}"
+        shutil.rmtree(kept, ignore_errors=True)
+        out.rename(kept)
+
+    def _judge(self, name: str) -> Quality:
+        """Look at the clips in the tars that a way made last."""
+        folder = self.folder / "judged"
+        folder.mkdir()
+        quality = judge(self.videos, clips_in(sorted((self.folder / f"made-{name}").rglob("*.tar")), folder))
+        shutil.rmtree(folder)
+        return quality
 
 
 def _commands(path: Path, folder: Path) -> list[list[str]]:

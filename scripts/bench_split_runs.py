@@ -20,7 +20,9 @@ from footprint import family, pss_bytes
 
 SCALE = "scale=256:128:force_original_aspect_ratio=decrease"
 VF = f"{SCALE},pad=256:128:(ow-iw)/2:(oh-ih)/2"
-_SECONDS_BETWEEN = 0.2
+_SECONDS_BETWEEN = 3.0
+"""Between two looks at memory and scratch: once a second it took 1.2 % of two cores."""
+_FIRST_LOOK = 1.0
 _PART_BYTES, _PART_CLIPS = 256_000_000, 65_536
 
 
@@ -40,12 +42,14 @@ class Measured:
 
 
 @contextmanager
-def watched(pid: int, scratch: Path) -> Iterator[Measured]:
-    """Measure memory and scratch of a process and its descendants for the time of the block."""
+def watched(pid: int, scratch: Path, seconds: float = _SECONDS_BETWEEN) -> Iterator[Measured]:
+    """Measure memory and scratch of a process and its descendants for the time of the block, every few seconds."""
     measured, ended = Measured(), threading.Event()
 
     def watch() -> None:
-        while not ended.wait(_SECONDS_BETWEEN):
+        pause = min(_FIRST_LOOK, seconds)
+        while not ended.wait(pause):
+            pause = seconds
             memory = sum(pss_bytes(one) for one in family(pid))
             measured.memory = max(measured.memory, memory / 1e6)
             measured.scratch = max(measured.scratch, _bytes_in(scratch) / 1e6)
@@ -96,30 +100,27 @@ def run_reference(shard: Path, work: Path, out: Path) -> Measured:
 def reference(shard: Path, work: Path, out: Path) -> int:
     """Do what `tarp proc -m extract-segments.sh - -o - | tarp split - -o out-%06d.tar` does; count the clips.
 
-    Each sample's files go into a folder of its own; ffmpeg runs there with threads as it likes; what it leaves is
-    packed. The script's call of ffprobe is left out, to the reference's favour: no wheel has one.
+    Each sample's files go into a folder of its own; the script runs there, ffmpeg with threads as it likes; what it
+    leaves is packed.
     """
+    script = Path(__file__).with_name("bench_split_reference.sh")
     part, clips, parts = None, 0, 0
     for key, files in _samples(shard):
         folder = work / "sample"
         folder.mkdir()
         for suffix, content in files.items():
             (folder / f"sample.{suffix}").write_bytes(content)
-        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", "-i", "sample.mp4", "-vf", VF]
-        command += ["-c:a", "copy", "-f", "segment", "-segment_time", "2", "-reset_timestamps", "1"]
-        command += ["-segment_format_options", "movflags=+faststart", "out-%06d.mp4"]
-        subprocess.run(command, cwd=folder, check=True)
-        for path in sorted(folder.glob("out-*.mp4")):
+        subprocess.run(["bash", str(script), imageio_ffmpeg.get_ffmpeg_exe(), VF], cwd=folder, check=True)
+        for path in sorted(folder.glob("sample-*.mp4")):
             if part is None or clips % _PART_CLIPS == 0 or part.offset >= _PART_BYTES:
                 if part is not None:
                     part.close()
                 part = tarfile.open(out / f"out-{parts:06d}.tar", "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
                 parts += 1
-            number = path.stem.removeprefix("out-")
-            _add(part, f"{key}/{number}.mp4", path.read_bytes())
-            _add(part, f"{key}/{number}.info.json", files.get("info.json", b"{}"))
+            number = path.stem.removeprefix("sample-")
+            for suffix in ("mp4", "mp4.json", "info.json"):
+                _add(part, f"{key}/{number}.{suffix}", path.with_suffix(f".{suffix}").read_bytes())
             clips += 1
-            path.unlink()
         for path in folder.iterdir():
             path.unlink()
         folder.rmdir()

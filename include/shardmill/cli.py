@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from shardmill import stages
-from shardmill.cli_lake import COMMANDS
+from shardmill import cli_clusters, cli_lake, cli_predict, stages
 
 TRAINING_JOBS = ("train", "evaluate")
 SPLIT_JOB = "split_on_cluster"
+COMMANDS = {**cli_lake.COMMANDS, **cli_clusters.COMMANDS, **cli_predict.COMMANDS}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in stages.STAGES:
         stage = jobs.add_parser(name, help=f"do the stage {name} for shards of a run")
         stage.add_argument("spec", help="URI of the run's spec.json")
-        stage.add_argument("shards", nargs="*", type=int, help="shard numbers; none for all of the run's")
+        stage.add_argument("shards", nargs="*", type=int, help="numbers of shards or files; none for all of the run's")
     for name in TRAINING_JOBS:
         jobs.add_parser(name, help=f"{name} a run's model, inside spark-submit").add_argument("spec", help="URI")
     jobs.add_parser(SPLIT_JOB, help="split a run's shards, inside spark-submit").add_argument("spec", help="URI")
@@ -37,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         command.arguments(jobs.add_parser(name, help=command.help))
     sample = jobs.add_parser("sample", help="generate the labelled sample shards")
     sample.add_argument("folder", type=Path)
+    records = jobs.add_parser("sample-records", help="generate the sample of records, in train/ and validate/")
+    records.add_argument("folder", type=Path)
     try:
         return _run(parser.parse_args(argv))
     except BrokenPipeError:  # who reads has enough, e.g. `shardmill urls … | head`
@@ -59,6 +61,10 @@ def _run(asked: argparse.Namespace) -> int:
         from shardmill.jobs.sample import make_sample
 
         make_sample(asked.folder)
+    elif asked.job == "sample-records":
+        from shardmill.jobs.sample_records import put_record_sample
+
+        put_record_sample(asked.folder.resolve().as_uri())
     elif asked.job == "report":
         from shardmill.jobs.report import write_report
 
@@ -66,15 +72,22 @@ def _run(asked: argparse.Namespace) -> int:
         print(write_report(opened.lake, opened.run, ()))
     else:
         opened = stages.open_run(asked.spec)
-        stages.STAGES[asked.job](opened, asked.shards or opened.plan.numbers, _say)
+        stages.STAGES[asked.job](opened, asked.shards or opened.numbers, _say)
     return 0
 
 
 def _plan(path: Path, run: str) -> str:
-    from shardmill.jobs.plan import plan_run
-    from shardmill.specs.video_pipeline import VideoPipelineSpec
+    from pydantic import TypeAdapter
 
-    return plan_run(VideoPipelineSpec.model_validate_json(path.read_bytes()), run).spec_uri
+    from shardmill.jobs.plan import plan_run
+    from shardmill.jobs.plan_records import plan_records
+    from shardmill.specs.run import Asked
+    from shardmill.specs.train_on_records import TrainOnRecordsSpec
+
+    asked = TypeAdapter[Asked](Asked).validate_json(path.read_bytes())
+    if isinstance(asked, TrainOnRecordsSpec):
+        return plan_records(asked, run).spec_uri
+    return plan_run(asked, run).spec_uri
 
 
 def split_one(spec_uri: str, shard: int, workers: int, say: stages.Say) -> str:

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Protocol
 from shardmill.adapters.access import Access
 from shardmill.adapters.run_folder import load, load_run
 from shardmill.adapters.store import Store, StoreSettings
+from shardmill.specs.record_files import RecordPlan
 from shardmill.specs.run import RunLabels, RunPlan, RunSpec
+from shardmill.specs.video_pipeline import VideoPipelineSpec
 
 if TYPE_CHECKING:
     from shardmill.jobs.split import Splitting
+    from shardmill.specs.records import RecordSet
 
 Say = Callable[[str], None]
 
@@ -49,6 +52,16 @@ class OpenRun:
         return load(self.lake, self.run.run, "plan.json", RunPlan)
 
     @property
+    def files(self) -> RecordPlan:
+        """The files of a run that trains on records."""
+        return load(self.lake, self.run.run, "files.json", RecordPlan)
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        """The numbers of the run's shards, or of its files of records."""
+        return (self.plan if isinstance(self.run.asked, VideoPipelineSpec) else self.files).numbers
+
+    @property
     def labels(self) -> RunLabels:
         return load(self.lake, self.run.run, "labels.json", RunLabels)
 
@@ -69,7 +82,7 @@ def ingest(opened: OpenRun, shards: Sequence[int], say: Say) -> str:
     from shardmill.jobs.ingest import Copying, ingest_shard
 
     sources = {planned.shard: planned.source for planned in opened.plan.shards}
-    asked, copying = opened.run.asked, Copying(opened.access.source_settings)
+    asked, copying = opened.run.video, Copying(opened.access.source_settings)
     outcomes = _each(
         shards,
         lambda shard: ingest_shard(opened.lake, asked.dataset, (shard, sources[shard]), asked.ingest, copying),
@@ -85,7 +98,7 @@ def split(opened: OpenRun, shards: Sequence[int], say: Say) -> str:
     """
     from shardmill.jobs.split import Splitting, split_shard
 
-    asked = opened.run.asked
+    asked = opened.run.video
     retries = {planned.shard: planned.retry_of for planned in opened.plan.shards}
     how = Splitting(
         max_reject_share=asked.max_reject_share,
@@ -112,15 +125,15 @@ class _Fusing:
         from shardmill.jobs.label import given_table
 
         self._opened, self._say = opened, say
-        self._table = given_table(opened.run, opened.settings_of(opened.run.asked.labels))
-        self._recipe = opened.run.asked.feature_recipe(self._table.digest)
+        self._table = given_table(opened.run, opened.settings_of(opened.run.video.labels))
+        self._recipe = opened.run.video.feature_recipe(self._table.digest)
 
     def split(self, shard: int, how: Splitting) -> ShardOutcome:
         """Do both for a shard. What an earlier try cut is decoded once more for its records."""
         from shardmill.jobs.features import Featurizing, Prepared, featurize_shard
         from shardmill.jobs.split import split_shard
 
-        lake, asked, settings = self._opened.lake, self._opened.run.asked, self._opened.access.source_settings
+        lake, asked, settings = self._opened.lake, self._opened.run.video, self._opened.access.source_settings
         with lake.scratch("described-") as folder:
             prepared = Prepared(self._recipe, folder, settings)
             done = split_shard(lake, asked.dataset, shard, asked.split_recipe, replace(how, footage=prepared.take))
@@ -134,7 +147,7 @@ def label(opened: OpenRun, shards: Sequence[int], say: Say) -> str:
     """Settle the run's labels and their vocabulary; stop where no video has one."""
     from shardmill.jobs.label import label_run
 
-    labels = label_run(opened.lake, opened.run, shards, opened.settings_of(opened.run.asked.labels))
+    labels = label_run(opened.lake, opened.run, shards, opened.settings_of(opened.run.video.labels))
     some = ", ".join(labels.vocabulary[:20]) + (", …" if len(labels.vocabulary) > 20 else "")
     return _say(f"{labels.labelled} of {labels.videos} videos have labels: {some}", say)
 
@@ -144,7 +157,7 @@ def features(opened: OpenRun, shards: Sequence[int], say: Say) -> str:
     from shardmill.jobs.features import Featurizing, featurize_shard
     from shardmill.jobs.label import label_table
 
-    asked, table = opened.run.asked, label_table(opened.lake, opened.run)
+    asked, table = opened.run.video, label_table(opened.lake, opened.run)
     recipe = asked.feature_recipe(opened.labels.digest)
 
     def count(done: int, total: int) -> None:
@@ -162,18 +175,50 @@ def select(opened: OpenRun, shards: Sequence[int], say: Say) -> str:
     """Freeze which records are trained on and evaluated on; refuse what cannot be trained."""
     from shardmill.jobs.select_records import select_records
 
-    records = select_records(opened.lake, opened.run, shards, opened.labels)
+    return _records_line(select_records(opened.lake, opened.run, shards, opened.labels), say)
+
+
+def fetch(opened: OpenRun, numbers: Sequence[int], say: Say) -> str:
+    """Fetch files of records into the lake, or look at them where they lie; what is known of is skipped."""
+    from shardmill.adapters.file_work import Telling
+    from shardmill.jobs.fetch_records import HOPELESS, Fetching, fetch_files
+    from shardmill.jobs.find_records import look_at_files
+
+    asked, planned = opened.run.on_records, opened.files.files
+    files, settings = [planned[number] for number in numbers], opened.access.source_settings
+    if asked.copies:
+        found = fetch_files(opened.lake, asked, files, say, Fetching(settings, show=opened.show))
+    else:
+        found = look_at_files(opened.lake, asked, files, Telling(say, opened.show, HOPELESS), settings)
+    records, broken = sum(look.records for look in found), sum(look.broken is not None for look in found)
+    refused = f", {broken} files cannot be used" if broken else ""
+    return _say(f"{records:,} records in {len(found)} files{refused}", say)
+
+
+def find(opened: OpenRun, numbers: Sequence[int], say: Say) -> str:
+    """Freeze which records are trained on and evaluated on; refuse what cannot be trained."""
+    from shardmill.jobs.find_records import find_records
+
+    settings = opened.settings_of(opened.run.on_records.vocabulary)
+    return _records_line(find_records(opened.lake, opened.run, opened.files, settings, say), say)
+
+
+def _records_line(records: RecordSet, say: Say) -> str:
     training, validation = (sum(part.records for part in parts) for parts in (records.train, records.validation))
     return _say(f"{training} training and {validation} validation records, {len(records.vocabulary)} labels", say)
 
 
-STAGES: Mapping[str, Callable[[OpenRun, Sequence[int], Say], str]] = {
+VIDEO_STAGES: Mapping[str, Callable[[OpenRun, Sequence[int], Say], str]] = {
     "ingest": ingest,
     "split": split,
     "label": label,
     "features": features,
     "select": select,
 }
+"""Those of the video pipeline, in order."""
+RECORD_STAGES: Mapping[str, Callable[[OpenRun, Sequence[int], Say], str]] = {"fetch": fetch, "find": find}
+"""Those of training on records, in order."""
+STAGES = {**VIDEO_STAGES, **RECORD_STAGES}
 
 
 def hopeless_errors() -> tuple[type[Exception], ...]:

@@ -9,6 +9,7 @@ from airflow.sdk import Param
 from airflow.sdk.exceptions import AirflowFailException
 from pydantic import ValidationError
 
+from shardmill.specs.cluster_run import section_of
 from shardmill.specs.value import Spec
 
 Asked = TypeVar("Asked", bound=Spec)
@@ -18,10 +19,12 @@ _BOUNDS = ("enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
 def form_of(spec: type[Spec]) -> dict[str, Param]:
     """Make one form field for each field of a spec, with its section, help, bounds and default."""
     properties = spec.model_json_schema()["properties"]
-    return {name: _param(name, schema) for name, schema in properties.items()}
+    # A field of one value only is no question.
+    asked = {name: schema for name, schema in properties.items() if "const" not in schema}
+    return {name: _param(name, schema, section_of(spec, name)) for name, schema in asked.items()}
 
 
-def _param(name: str, schema: Mapping[str, Any]) -> Param:
+def _param(name: str, schema: Mapping[str, Any], section: str) -> Param:
     limits = {key: schema[key] for key in _BOUNDS if key in schema}
     kind: Any = schema.get("type", "string")
     if schema["default"] == "":
@@ -32,7 +35,7 @@ def _param(name: str, schema: Mapping[str, Any]) -> Param:
         type=kind,
         title=name.replace("_", " ").capitalize(),
         description=schema.get("description", ""),
-        section=schema.get("section"),
+        section=section,
         **limits,
     )
 

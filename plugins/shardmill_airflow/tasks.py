@@ -13,6 +13,7 @@ from shardmill_airflow.connections import access
 from shardmill_airflow.forms import read_form
 from shardmill_airflow.outcomes import FAILURE, SUMMARY, failing_for_good, summarised
 from shardmill_airflow.run_clusters import check_reach
+from shardmill_airflow.spending import note_spent, plan_clusters
 
 if TYPE_CHECKING:
     from shardmill.stages import OpenRun
@@ -30,7 +31,8 @@ def open_run(spec_uri: str) -> OpenRun:
     return stages.open_run(spec_uri, access)
 
 
-def _do(stage: str, spec_uri: str, shards: Sequence[int]) -> None:
+def do_stage(stage: str, spec_uri: str, shards: Sequence[int]) -> None:
+    """Do a stage for some shards of a run; its last line stays with the task, and its progress shows in the UI."""
     from shardmill import stages
 
     ti = get_current_context()["ti"]
@@ -69,10 +71,29 @@ def plan(params: dict[str, Any] | None = None, dag_run: Any = None, ti: Any = No
     return [list(batch) for batch in planned.batches]
 
 
+@task.short_circuit
+def budget(spec_uri: str) -> bool:
+    """Write down what the run will do, with which clusters, and what it may cost; refuse what is above the limit.
+
+    With `dry_run` nothing comes behind it but the report.
+    """
+    from shardmill.core.plan_lines import plan_lines
+
+    opened = open_run(spec_uri)
+    with summarised() as lines, failing_for_good():
+        clusters = plan_clusters(opened)
+        for line in plan_lines(clusters):
+            log.info("%s", line)
+        stops = "; dry_run: nothing is begun" if opened.run.asked.dry_run else ""
+        lines.append(f"{clusters.summary}{stops}")
+        log.info("%s; the requests are in %s/clusters.json", lines[-1], opened.run.folder)
+    return not stops
+
+
 @task
 def ingest(spec_uri: str, batch: list[int]) -> list[int]:
     """Take a batch of shards into the lake, by reference or as verified copies; what is present is skipped."""
-    _do("ingest", spec_uri, batch)
+    do_stage("ingest", spec_uri, batch)
     return batch
 
 
@@ -81,7 +102,7 @@ def hand_out(spec_uri: str, batches: list[list[int]]) -> list[list[int]]:
     """Give the workers the batches to split, or none of them where a cluster does it."""
     opened = open_run(spec_uri)
     with summarised() as lines:
-        mine = opened.run.asked.where == "workers"
+        mine = opened.run.video.where == "workers"
         lines.append(f"{len(batches)} batches for the workers" if mine else "a cluster of the run splits the shards")
         log.info("%s", lines[-1])
     return batches if mine else []
@@ -90,28 +111,28 @@ def hand_out(spec_uri: str, batches: list[list[int]]) -> list[list[int]]:
 @task
 def split(spec_uri: str, batch: list[int]) -> list[int]:
     """Cut every video of a batch of shards into exact clips; what was cut by this recipe is skipped."""
-    _do("split", spec_uri, batch)
+    do_stage("split", spec_uri, batch)
     return batch
 
 
 @task(trigger_rule="none_failed")
 def label(spec_uri: str) -> str:
     """Settle the run's labels and their vocabulary; stop where no video has one."""
-    _do("label", spec_uri, open_run(spec_uri).plan.numbers)
+    do_stage("label", spec_uri, open_run(spec_uri).plan.numbers)
     return spec_uri
 
 
 @task
 def features(spec_uri: str, batch: list[int]) -> list[int]:
     """Make YouTube-8M records of a batch of shards; what was made by this recipe is skipped."""
-    _do("features", spec_uri, batch)
+    do_stage("features", spec_uri, batch)
     return batch
 
 
 @task(trigger_rule="none_failed")
 def select(spec_uri: str) -> str:
     """Freeze which records are trained on and evaluated on; refuse what cannot be trained."""
-    _do("select", spec_uri, open_run(spec_uri).plan.numbers)
+    do_stage("select", spec_uri, open_run(spec_uri).plan.numbers)
     return spec_uri
 
 
@@ -139,6 +160,7 @@ def report(spec_uri: str) -> str:
     states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id])[ti.run_id]
     with summarised() as lines:
         outcomes, failure = _task_outcomes(ti, states)
+        note_spent(opened)
         lines.append(write_report(opened.lake, opened.run, outcomes, failure=failure))
         log.info("the report is at %s", lines[-1])
     for teardown in ("delete_split_cluster", "delete_cluster"):

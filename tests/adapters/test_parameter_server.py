@@ -15,7 +15,7 @@ PROGRAM = """
 import json, socket
 import numpy as np
 from shardmill.adapters.elephas_training import asynchronous
-from shardmill.adapters.two_stream_model import build_model, compile_model
+from shardmill.adapters.keras_models import build_model, compile_model
 from shardmill.specs.training import TrainSpec
 
 spec = TrainSpec(rgb_units=2, audio_units=2, dense_units=2)
@@ -40,6 +40,17 @@ try:
 except OSError as error:
     found["after"] = str(error)
 found["process_left"] = __import__("os").path.exists(f"/proc/{pid}")
+
+again = asynchronous.AsynchronousModel(
+    model, mode="hogwild", frequency="batch", parameter_server_mode="bounded_http", port=asynchronous._free_port()
+)
+try:
+    with again.run_parameter_server():
+        again.parameter_server.server.kill()
+        again.parameter_server.server.join()
+        raise OSError("no answer")
+except asynchronous.ParameterServerError as error:
+    found["lost"] = str(error)
 
 asynchronous.CALL_SECONDS = 0.5
 with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -75,4 +86,5 @@ def test_the_server_ends_when_training_fails_and_a_silent_one_is_not_waited_for(
     assert found["raised"] == "the training failed"
     assert "refused" in found["after"]
     assert not found["process_left"]
+    assert "parameter server ended before the training did" in found["lost"]
     assert "timed out" in found["silent"]

@@ -47,9 +47,9 @@ def work(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def fresh_search() -> Iterator[None]:
-    find_sandbox.cache_clear()
+    find._found.cache_clear()
     yield
-    find_sandbox.cache_clear()
+    find._found.cache_clear()
 
 
 def run(sandbox: Sandbox, work: Path, code: str, *arguments: object, **options) -> subprocess.CompletedProcess:
@@ -577,7 +577,7 @@ def copy_sandbox(folder: Path) -> Path:
     shutil.copytree(
         PACKAGE / "adapters" / "sandbox", adapters / "sandbox", ignore=shutil.ignore_patterns("__pycache__")
     )
-    for name in ("__init__.py", "adapters/__init__.py", "adapters/process.py"):
+    for name in ("__init__.py", "adapters/__init__.py", "adapters/process.py", "adapters/scratch.py"):
         shutil.copy(PACKAGE / name, folder / "code" / "shardmill" / name)
     return folder / "code"
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 
 import av
 import pytest
 
+from shardmill.adapters.video import inside
 from shardmill.adapters.video.copying import may_be_cropped
 from shardmill.adapters.video.cut import CutVideo, cut_video
 from shardmill.adapters.video.nal import parameter_sets
+from shardmill.adapters.video.places import VIDEO
 from shardmill.specs.recipes import SplitRecipe
 
 RECIPE = SplitRecipe(width=128, height=64, preset="ultrafast")
@@ -136,3 +139,11 @@ def test_parameter_sets_are_found_behind_lengths_and_behind_start_codes():
     assert list(parameter_sets(measured, header)) == units[:2]
     assert list(parameter_sets(marked, b"\0\0\0\x01\x67sps")) == units[:2]
     assert list(parameter_sets(b"\0\0\0\x09\x67", header)) == [b"\x67"]
+
+
+@pytest.mark.parametrize("copy", [True, False])
+def test_the_process_that_forks_sees_by_the_end_of_an_answer_that_pictures_were_compared(run_ffmpeg, tmp_path, copy):
+    run_ffmpeg(*TESTSRC, *CLOSED, "-f", "mp4", tmp_path / VIDEO)
+    recipe = RECIPE.model_copy(update={"copy_matching": copy}).model_dump()
+    asked = {"folder": str(tmp_path), "name": "a.mp4", "recipe": recipe, "seconds": 60.0, "footage": False}
+    assert json.dumps(inside._answer(asked)).encode().endswith(inside._COPIED) is copy

@@ -12,6 +12,8 @@ from shardmill.adapters.clip_reading import read_footage
 from shardmill.adapters.footage_file import load_footage
 from shardmill.adapters.video import cut as cutting
 from shardmill.adapters.video.cut import cut_video
+from shardmill.adapters.video.pieces import Pieces
+from shardmill.adapters.video.places import FOOTAGE
 from shardmill.core.footage import Footage
 from shardmill.specs.recipes import SplitRecipe
 
@@ -62,3 +64,18 @@ def test_no_more_seconds_are_taken_than_features_need(run_ffmpeg, tmp_path, monk
     run_ffmpeg(*LAVFI, "testsrc2=s=160x90:r=5:d=9", *X264, source)
     monkeypatch.setattr(cutting, "MOST_SECONDS", 3)
     assert len(check(source, tmp_path, SplitRecipe(width=64, height=32, preset="veryfast"), 3).frames) == 3
+
+
+def test_what_is_no_file_but_has_the_footages_name_is_left_until_all_is_removed(tmp_path):
+    (tmp_path / "one" / FOOTAGE).mkdir(parents=True)
+    pieces = Pieces(tmp_path / "one", (0,), 1, 1.0, size=7)
+    assert pieces.without_footage() == pieces
+    pieces.remove()
+    assert not (tmp_path / "one").exists()
+
+
+def test_footage_that_is_removed_counts_no_more(tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / FOOTAGE).write_bytes(b"12345")
+    left = Pieces(tmp_path / "one", (0,), 1, 1.0, size=7).without_footage()
+    assert (left.size, left.footage.exists()) == (2, False)

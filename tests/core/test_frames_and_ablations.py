@@ -44,7 +44,9 @@ def test_records_that_do_not_fit_are_refused() -> None:
 
 def test_the_ablations_change_only_what_they_name() -> None:
     batch = np.stack([video(3, 5, seed=1), video(5, 5, seed=2)])
-    full, rgb_only, audio_only, shuffled = ablations.variants(batch, ["a", "b"], MEANS, seed=3)
+    made = ablations.variants(batch, ["a", "b"], MEANS, seed=3)
+    assert list(made) == ["full", "rgb_only", "audio_only", "shuffled_frames"]
+    full, rgb_only, audio_only, shuffled = made.values()
     assert (full == batch).all()
     real = real_frames(batch)
     assert (rgb_only[..., :RGB_VALUES] == batch[..., :RGB_VALUES]).all()
@@ -58,10 +60,23 @@ def test_the_ablations_change_only_what_they_name() -> None:
     assert (shuffled != batch).any()
 
 
+def test_ablations_that_make_no_sense_are_left_out() -> None:
+    means = np.random.default_rng(0).normal(size=(3, RGB_VALUES + AUDIO_VALUES)).astype(np.float32)
+    of_training = ablations.TrainingMeans(np.full(RGB_VALUES, 0.5, np.float32), np.full(AUDIO_VALUES, -1, np.float32))
+    made = ablations.variants(means, ["a", "b", "c"], of_training, seed=3)
+    assert list(made) == ["full", "rgb_only", "audio_only"]
+    assert (made["rgb_only"][:, :RGB_VALUES] == means[:, :RGB_VALUES]).all()
+    assert (made["rgb_only"][:, RGB_VALUES:] == -1).all()
+    assert (made["audio_only"][:, :RGB_VALUES] == 0.5).all()
+    assert (made["audio_only"][:, RGB_VALUES:] == means[:, RGB_VALUES:]).all()
+    assert list(ablations.variants(means, ["a", "b", "c"], None, seed=3)) == ["full"]
+    assert list(ablations.variants(video(2, 3)[None], ["a"], None, seed=3)) == ["full", "shuffled_frames"]
+
+
 def test_the_order_of_a_shuffled_video_does_not_depend_on_its_batch() -> None:
     first, second = video(4, 5, seed=1), video(5, 5, seed=2)
-    together = ablations.variants(np.stack([first, second]), ["a", "b"], MEANS, seed=3)[3]
-    alone = ablations.variants(second[None], ["b"], MEANS, seed=3)[3]
+    together = ablations.variants(np.stack([first, second]), ["a", "b"], MEANS, seed=3)["shuffled_frames"]
+    alone = ablations.variants(second[None], ["b"], MEANS, seed=3)["shuffled_frames"]
     assert (together[1] == alone[0]).all()
 
 

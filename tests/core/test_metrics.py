@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -43,6 +44,65 @@ def naive_gap(scores: np.ndarray, truth: np.ndarray, top_k: int) -> float:
         ranked += [(row[label], real[label]) for label in best]
     ranked.sort(key=lambda pair: -pair[0])
     return ap_of_order([hit for _, hit in ranked], int(truth.sum()))
+
+
+def ap_over_orders(items: list[tuple[float, bool]], positives: int) -> float:
+    """The mean average precision over all orders of equal scores: their hits may stand at any of their places."""
+    total, rank, found = 0.0, 0, 0
+    for _, group in itertools.groupby(sorted(items, key=lambda item: -item[0]), key=lambda item: item[0]):
+        hits = [hit for _, hit in group]
+        sums = []
+        for chosen in itertools.combinations(range(len(hits)), sum(hits)):
+            sums.append(sum((found + nth) / (rank + place + 1) for nth, place in enumerate(chosen, start=1)))
+        total += sum(sums) / len(sums)
+        rank, found = rank + len(hits), found + sum(hits)
+    return total / positives if positives else 0.0
+
+
+def best_of(row: np.ndarray, top_k: int) -> list[int]:
+    return sorted(range(len(row)), key=lambda label: (-row[label], label))[:top_k]
+
+
+@settings(deadline=None)
+@given(tables(), st.integers(1, 9))
+def test_ties_empty_labels_and_videos_without_labels_count_as_the_definition_says(
+    table: tuple[np.ndarray, np.ndarray], top_k: int
+) -> None:
+    scores, truth = table[0][:4, :4], table[1][:4, :4]
+    ranked = [
+        (label, float(row[label]), bool(real[label]))
+        for row, real in zip(scores, truth, strict=True)
+        for label in best_of(row, top_k)
+    ]
+    gap = ap_over_orders([(score, hit) for _, score, hit in ranked], int(truth.sum()))
+    by_label = [
+        ap_over_orders([(score, hit) for of, score, hit in ranked if of == label], int(truth[:, label].sum()))
+        for label in range(scores.shape[1])
+    ]
+    assert metrics.global_average_precision(scores, truth, top_k) == pytest.approx(gap)
+    assert metrics.label_average_precisions(scores, truth, top_k) == pytest.approx(by_label)
+    assert metrics.mean_average_precision(scores, truth, top_k) == pytest.approx(sum(by_label) / len(by_label))
+
+
+@settings(deadline=None)
+@given(tables())
+def test_the_loss_is_the_mean_binary_cross_entropy(table: tuple[np.ndarray, np.ndarray]) -> None:
+    losses = []
+    for score, real in zip(table[0].ravel().tolist(), table[1].ravel().tolist(), strict=True):
+        kept = min(max(score, 1e-7), 1 - 1e-7)
+        losses.append(-math.log(kept if real else 1 - kept))
+    assert metrics.binary_cross_entropy(*table) == pytest.approx(sum(losses) / len(losses))
+
+
+@settings(deadline=None)
+@given(
+    arrays.arrays(
+        np.float32, st.tuples(st.integers(1, 5), st.integers(1, 60)), elements=st.sampled_from([0.0, 0.25, 0.5, 1.0])
+    ),
+    st.integers(1, 70),
+)
+def test_the_best_labels_are_those_of_a_stable_sort(scores: np.ndarray, most: int) -> None:
+    assert metrics.best_labels(scores, most).tolist() == [best_of(row, most) for row in scores]
 
 
 @settings(deadline=None)

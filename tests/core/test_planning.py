@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from shardmill.core import planning
 from shardmill.core.layout import manifest_key, revision_of, shard_number
 from shardmill.specs.manifest import SourceObject
+from shardmill.specs.training import TrainSpec
 from shardmill.specs.value import parse_shard_range
 
 FOUND = {number: SourceObject(uri=f"file:///s/x-{number:06d}.tar", size=10, version="v") for number in (0, 1, 5)}
@@ -54,15 +55,24 @@ def test_a_batch_is_closed_before_it_grows_above_its_aim():
     assert planning.batch_shards({0: 6, 1: 5, 2: 5, 3: 50, 4: 1}, 10) == [[0], [1, 2], [3], [4]]
 
 
-def test_a_training_that_would_be_silently_skipped_is_refused_by_field():
+def test_a_training_that_elephas_would_silently_skip_is_refused_by_field():
+    asked = TrainSpec(trainer="elephas", workers=2, batch_size=16)
     with pytest.raises(planning.BadRequestError, match=r"batch_size: 32 training records on 2 workers are 16 each"):
-        planning.check_enough_records({"train": 32, "validation": 4}, workers=2, batch_size=16)
-    planning.check_enough_records({"train": 34, "validation": 4}, workers=2, batch_size=16)
+        planning.check_enough_records({"train": 32, "validation": 4}, asked)
+    planning.check_enough_records({"train": 34, "validation": 4}, asked)
+
+
+@pytest.mark.parametrize("trainer", ["single", "local_sgd", "allreduce", "one_shot_average"])
+def test_other_trainers_need_a_record_for_each_worker(trainer):
+    asked = TrainSpec(trainer=trainer, workers=2, batch_size=16)
+    planning.check_enough_records({"train": 2, "validation": 1}, asked)
+    with pytest.raises(planning.BadRequestError, match="workers: 0 training records for"):
+        planning.check_enough_records({"train": 0, "validation": 1}, asked)
 
 
 def test_a_run_without_validation_records_is_refused_by_field():
     with pytest.raises(planning.BadRequestError, match="validation_share: 100 training and 0 validation records"):
-        planning.check_enough_records({"train": 100}, workers=2, batch_size=16)
+        planning.check_enough_records({"train": 100}, TrainSpec())
 
 
 def test_names_say_their_shard_and_revision():
@@ -70,3 +80,14 @@ def test_names_say_their_shard_and_revision():
     assert shard_number("yt8m-lo-205.tar") is None
     assert revision_of(manifest_key("clips/d/abc", 7, 12)) == 12
     assert revision_of("clips/d/abc/_manifests/000007/r012.json.tmp") is None
+
+
+@pytest.mark.parametrize("asked", [{"mode": "hogwild"}, {"frequency": "batch"}])
+def test_what_only_elephas_does_is_refused_of_another_trainer(asked):
+    (field,) = asked
+    with pytest.raises(
+        planning.BadRequestError, match=rf"^{field}: only elephas has it, found .* for local_sgd: take trainer"
+    ):
+        planning.check_trainer(TrainSpec(**asked))
+    planning.check_trainer(TrainSpec(trainer="elephas", **asked))
+    planning.check_trainer(TrainSpec())

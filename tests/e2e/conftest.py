@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import httpx
 import pytest
 
 from shardmill.adapters.process import process_tree
@@ -62,6 +63,11 @@ class Laptop:
     def log(self, run_id: str, task: str) -> str:
         return "\n".join(self.api.log_lines(DAG, run_id, self.tasks(run_id)[task]))
 
+    def why(self, run_id: str) -> str:
+        """Give what the tasks that failed in a run said last."""
+        failed = [name for name, task in self.tasks(run_id).items() if task.state == "failed"]
+        return "\n".join(f"{name}: {self.log(run_id, name)[-4000:]}" for name in failed)
+
     def lake(self) -> Store:
         return Store("s3://shardmill-lake", self.address.store_settings)
 
@@ -74,6 +80,15 @@ class Laptop:
             aws_secret_access_key="testing",
         )
 
+    def spark_applications(self, count: int) -> set[str]:
+        """Give the names of the applications that Spark's history server shows, once there are so many."""
+        give_up = time.monotonic() + 60
+        while True:
+            found = httpx.get(f"{self.address.history_url}/api/v1/applications", trust_env=False).json()
+            if len(found) >= count or time.monotonic() > give_up:
+                return {application["name"] for application in found}
+            time.sleep(1.0)
+
     def cluster_states(self) -> list[str]:
         pages = self._client("emr").get_paginator("list_clusters").paginate()
         return [cluster["Status"]["State"] for page in pages for cluster in page["Clusters"]]
@@ -82,7 +97,6 @@ class Laptop:
 @pytest.fixture(scope="session")
 def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
     folder = tmp_path_factory.mktemp("laptop")
-    make_sample(folder / "sample", videos=30, shards=2)
     state = folder / "state"
     state.mkdir()
     with (folder / "up.log").open("wb") as log:
@@ -90,6 +104,7 @@ def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
         environment = os.environ | {"SHARDMILL_SOURCE_ROOTS": f"file://{folder}"}
         process = subprocess.Popen(argv, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, env=environment)
     try:
+        make_sample(folder / "sample", videos=30, shards=2)  # while the stack comes up
         address = _wait_for(process, state, folder / "up.log")
         with open_api(address, state) as api:
             yield Laptop(address, api, state, folder / "sample")

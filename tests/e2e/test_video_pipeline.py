@@ -3,11 +3,13 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from shardmill.adapters.process import process_tree
 from shardmill.laptop.demo import DAG, watch
+from shardmill.specs.training import Trainer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 LISTENING = "0A"
@@ -40,14 +42,14 @@ def is_loopback(address: str) -> bool:
 
 
 def test_a_run_turns_shards_into_an_evaluated_model_and_leaves_no_cluster(laptop):
-    laptop.api.trigger(DAG, laptop.conf(mode="asynchronous"), "green")
+    laptop.api.trigger(DAG, laptop.conf(trainer="elephas", mode="asynchronous"), "green")
     addresses = set()
     state = laptop.api.run_state(DAG, "green")
     while state not in ("success", "failed"):
         addresses |= listeners_of(laptop.address.pid)
         time.sleep(1.0)
         state = laptop.api.run_state(DAG, "green")
-    assert state == "success", laptop.tasks("green")
+    assert state == "success", laptop.why("green")
     assert addresses
     assert [address for address in addresses if not is_loopback(address)] == []
     states = {name: task.state for name, task in laptop.tasks("green").items()}
@@ -64,6 +66,7 @@ def test_a_run_turns_shards_into_an_evaluated_model_and_leaves_no_cluster(laptop
         "report.html",
     } <= names
     assert set(laptop.cluster_states()) == {"TERMINATED"}
+    assert laptop.spark_applications(2) == {"train video_pipeline.green", "evaluate video_pipeline.green"}
 
 
 def test_clearing_every_task_of_a_finished_run_repeats_nothing_and_says_so(laptop):
@@ -109,6 +112,15 @@ def test_a_cluster_of_its_own_splits_the_very_clips_and_is_gone_before_the_next_
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("trainer", get_args(Trainer))
+def test_every_trainer_trains_on_the_same_features(laptop, trainer):
+    assert laptop.run(f"by-{trainer}", trainer=trainer) == "success", laptop.why(f"by-{trainer}")
+    assert {task.state for task in laptop.tasks(f"by-{trainer}").values()} == {"success", "skipped"}
+    names = {item.key.rpartition("/")[2] for item in laptop.lake().list(f"runs/video_pipeline.by-{trainer}")}
+    assert {"model.json", "metrics.json", "report.html"} <= names
+
+
+@pytest.mark.slow
 def test_a_failing_training_step_fails_the_run_with_its_cause_and_ends_the_cluster(laptop):
     laptop.api.trigger(DAG, laptop.conf(dataset="broken"), "failing")
     laptop.wait_for("failing", "select", "success")
@@ -124,18 +136,32 @@ def test_a_failing_training_step_fails_the_run_with_its_cause_and_ends_the_clust
     assert set(laptop.cluster_states()) <= {"TERMINATED", "TERMINATED_WITH_ERRORS"}
 
 
+@pytest.mark.slow
 def test_a_missing_image_is_named_before_anything_is_made(laptop):
     clusters = len(laptop.cluster_states())
     assert laptop.run("no-image", image_id="ami-0123456789abcdef0") == "failed"
     tasks = laptop.tasks("no-image")
-    assert tasks["create_cluster"].state == "failed"
-    assert tasks["create_cluster"].try_number == 1, "a missing image is not worth another try"
-    assert "ami-0123456789abcdef0" in laptop.log("no-image", "create_cluster")
+    assert tasks["budget"].state == "failed"
+    assert tasks["budget"].try_number == 1, "a missing image is not worth another try"
+    assert "ami-0123456789abcdef0" in laptop.log("no-image", "budget")
     assert (tasks["delete_cluster"].state, tasks["report"].state) == ("success", "success")
     assert len(laptop.cluster_states()) == clusters
     assert b"ami-0123456789abcdef0" in laptop.lake().get("runs/video_pipeline.no-image/report.html")
 
 
+@pytest.mark.slow
+def test_a_dry_run_says_what_the_run_may_cost_and_begins_nothing(laptop):
+    clusters = len(laptop.cluster_states())
+    assert laptop.run("dry", dry_run=True) == "success"
+    tasks = laptop.tasks("dry")
+    done = {name for name, task in tasks.items() if task.state == "success"}
+    assert done == {"plan", "budget", "hand_out", "report", "delete_cluster", "delete_split_cluster"}
+    assert {task.state for name, task in tasks.items() if name not in done} == {"skipped"}
+    assert re.search(r"1 cluster, \d+\.\d\d to \d+\.\d\d USD; dry_run: nothing is begun", laptop.log("dry", "budget"))
+    assert len(laptop.cluster_states()) == clusters
+
+
+@pytest.mark.slow
 def test_a_cluster_whose_setup_was_marked_failed_is_ended_all_the_same(laptop):
     laptop.api.trigger(DAG, laptop.conf(seed=3), "marked")
     laptop.wait_for("marked", "create_cluster", "deferred")

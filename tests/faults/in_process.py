@@ -34,7 +34,8 @@ class InProcess:
             raise
         finally:
             video.unlink()
-        size = sum(path.stat().st_size for _, path in done.clips)
+        made = [path for _, path in done.clips] + ([to / FOOTAGE] if footage else [])
+        size = sum(path.stat().st_size for path in made)
         numbers = tuple(number for number, _ in done.clips)
         return Pieces(to, numbers, done.frames, done.seconds, done.facts, done.copied, size)
 

@@ -13,8 +13,8 @@ from faults.s3_history import Entry
 from faults.s3_proxy import S3Proxy
 from faults.writers import Asked, Ended, Writers
 
+from shardmill.adapters.scratch import scratch_folder
 from shardmill.adapters.store import Store, StoreSettings
-from shardmill.adapters.store.disk import scratch_folder
 from shardmill.localcloud.seed import ACCESS_KEY, client
 from shardmill.specs.manifest import Manifest
 
@@ -101,7 +101,7 @@ class Experiment:
 
     def found(self) -> Lake:
         """Collect what the checker looks at, after the sweep that the next writer on this machine would begin with."""
-        with scratch_folder(None, self.scratch, "sweep-"):
+        with scratch_folder("sweep-", self.scratch):
             pass
         lake = self.lake
         objects = {item.key: lake.get(item.key) for item in lake.list()}

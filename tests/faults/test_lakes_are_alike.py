@@ -47,8 +47,8 @@ def test_a_run_makes_the_same_clips_wherever_its_lake_lies(place, shard, ingest)
     access = Access(place.settings, roots=Roots((place.uri,), (place.uri,)))
     planned = plan_run(asked, "run", access)
     opened = stages.open_run(planned.spec_uri, lambda connection: access)
-    for stage in stages.STAGES:
-        stages.STAGES[stage](opened, planned.plan.numbers, lambda line: None)
+    for stage in stages.VIDEO_STAGES.values():
+        stage(opened, planned.plan.numbers, lambda line: None)
     assert (
         verify(
             planned.run.folder, settings=place.settings, how=Verifying(deep=True, source_settings=place.settings)

@@ -18,9 +18,11 @@ def without_features(golden: Golden) -> Golden:
 @pytest.mark.parametrize("removed", [PROTECTED, "create_only", "content_address", "read_back", "order"])
 def test_writers_at_the_same_time_need(lab, golden, removed):
     experiment = lab.experiment()
-    # One sleeps between its first part of features and the receipt, so that another is sure to come first.
-    sleeper = Asked("sleeper", sabotage=removed, noise=True, pause_at="part_put:7", pause_seconds=5.0)
-    experiment.run(sleeper, *(Asked(f"writer {number}", sabotage=removed, noise=True) for number in range(3)))
+    # One sleeps between its first part of features and the receipt; the others begin then, and come first.
+    sleeper = Asked("sleeper", sabotage=removed, noise=True, pause_at="part_put:7")
+    others = [Asked(f"writer {number}", sabotage=removed, noise=True, after_pause=True) for number in range(3)]
+    experiment.run(sleeper, *others)
+    assert not any(end.error.startswith("TimeoutError") for end in experiment.ended)
     assert bool(experiment.violations(without_features(golden))) == bool(removed)
 
 

@@ -29,6 +29,8 @@ class Asked:
     pause_at: str = ""
     """A point, as of ``crash_at``, at which it sleeps for so long that others are done meanwhile."""
     pause_seconds: float = 2.5
+    after_pause: bool = False
+    """Whether it begins only once another writer sleeps at its ``pause_at``, which then does until this one ended."""
     scratch_bytes: int = 0
     """Size of the file system that its scratch folder lies in; 0 for a large one."""
     ingest: str = "copy"
@@ -77,6 +79,7 @@ class Writers:
         Args:
             place: ``settings``, ``lake``, ``source``, ``labels``, ``scratch``.
         """
+        paused = self._folder / f"paused-{self._count:05d}"
         for each in asked:
             self._count += 1
             environment = {"SHARDMILL_CRASH_AT": each.crash_at} if each.crash_at else {}
@@ -92,6 +95,9 @@ class Writers:
                     "kill_after": each.kill_after,
                     "pause_at": each.pause_at,
                     "pause_seconds": each.pause_seconds,
+                    "after_pause": each.after_pause,
+                    "paused": str(paused),
+                    "others": sum(other.after_pause for other in asked),
                     "scratch_bytes": each.scratch_bytes,
                     "piece_bytes": each.piece_bytes,
                     "sandboxed": each.sandboxed,

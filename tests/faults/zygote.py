@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -133,16 +134,36 @@ def add_noise() -> None:
 _CLONE_NEWNS, _CLONE_NEWUSER = 0x20000, 0x10000000
 
 
-def pause_at(place: str, seconds: float) -> None:
-    """Sleep at a point, as a process does whose machine is suspended, and go on as if nothing had been."""
+def pause_at(place: str, seconds: float, paused: Path, others: int) -> None:
+    """Sleep at a point, as a process does whose machine is suspended, and go on as if nothing had been.
+
+    Those that wait for it, so many others, see the file ``paused``, and it sleeps until they have ended.
+    """
     pass_point = commits.pass_point
 
     def sleepy(name: str) -> None:
         pass_point(name)
         if f"{name}:{crash_points._passed[name]}" == place:
-            time.sleep(seconds)
+            paused.touch()
+            if others:
+                wait_for(lambda: len(list(paused.parent.glob(f"{paused.name}.*"))) == others)
+            else:
+                time.sleep(seconds)
 
     commits.pass_point = sleepy
+
+
+def wait_for(true: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Wait for other writers.
+
+    Raises:
+        TimeoutError: They never came so far.
+    """
+    until = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > until:
+            raise TimeoutError(f"nothing came of the others within {seconds:.0f} s")
+        time.sleep(0.02)
 
 
 def mount_scratch(folder: str, size: int) -> None:
@@ -204,7 +225,9 @@ def _child(asked: dict[str, Any], answer: Path) -> None:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process at once, whatever it is doing
             signal.setitimer(signal.ITIMER_REAL, seconds)
         if place := asked.get("pause_at"):
-            pause_at(place, asked["pause_seconds"])
+            pause_at(place, asked["pause_seconds"], Path(asked["paused"]), asked["others"])
+        if asked.get("after_pause"):
+            wait_for(Path(asked["paused"]).exists)
         if protection := asked.get("sabotage"):
             SABOTAGES[protection]()
         if asked.get("noise"):
@@ -213,6 +236,8 @@ def _child(asked: dict[str, Any], answer: Path) -> None:
     except BaseException as error:  # noqa: BLE001  (told to the test, which decides)
         found = {"error": f"{type(error).__name__}: {error}", "trace": traceback.format_exc(), "committed": committed}
     answer.write_text(json.dumps(found))
+    if asked.get("after_pause"):
+        Path(f"{asked['paused']}.{asked['name']}").touch()
     os._exit(0)
 
 

@@ -19,6 +19,7 @@ import pytest
 from shardmill.adapters import lake as commits
 from shardmill.adapters.store import Store
 from shardmill.core import layout
+from shardmill.core.side_costs import STORAGE
 from shardmill.jobs.report import TaskOutcome, moments, summarise, write_report
 from shardmill.specs.manifest import Manifest, Part, Reject, SourceObject, Video
 from shardmill.specs.records import (
@@ -31,7 +32,8 @@ from shardmill.specs.records import (
     RecordSet,
     VideoPrediction,
 )
-from shardmill.specs.run import PlannedShard, RunLabels, RunPlan, RunSpec
+from shardmill.specs.run import PlannedCluster, PlannedCost, PlannedShard, RunClusters, RunLabels, RunPlan, RunSpec
+from shardmill.specs.spent import RunSpent, SpentCluster, SpentStep
 from shardmill.specs.video_pipeline import VideoPipelineSpec
 
 HOSTILE = "<script>alert('x')</script>\"><img src=http://evil.example/x onerror=alert(1)>"
@@ -261,6 +263,141 @@ def test_the_report_of_a_whole_run_shows_its_numbers(whole):
     assert len([tag for tag, _ in page.elements if tag == "polyline"]) == 4
     assert page.text.count("✓ equal") == 4
     assert "epochs" in page.text and "not the default" in page.text
+
+
+def test_ablations_that_were_not_made_and_records_that_were_not_read_are_no_bars_and_a_number(tmp_path):
+    made = run_until(tmp_path, "evaluate")
+    measured = MetricsReport.from_json(made.lake.get(f"runs/{made.run.run}/metrics.json"))
+    left_out = {"gap_shuffled_frames": None, "gap_audio_only": None}
+    made.put("metrics.json", measured.model_copy(update={**left_out, "rejected": 17}))
+    _, page = read_page(made)
+    assert "picture only" in page.text and "label frequencies" in page.text
+    assert "sound only" not in page.text and "order shuffled" not in page.text
+    assert "17validation records not read" in re.sub(r"\s*\n\s*", "", page.text)
+    summary = summarise(made.lake, made.run)
+    assert (summary.gap_shuffled_frames, summary.gap_rgb_only) == (None, 0.7)
+
+
+def test_of_thousands_of_labels_those_with_the_most_videos_are_shown(tmp_path):
+    made = run_until(tmp_path, "evaluate")
+    measured = MetricsReport.from_json(made.lake.get(f"runs/{made.run.run}/metrics.json"))
+    labels = [
+        LabelScore(label=f"label-{n}.", average_precision=0.5, positives=n, training_positives=1) for n in range(3862)
+    ]
+    made.put("metrics.json", measured.model_copy(update={"labels": tuple(labels)}))
+    text, page = read_page(made)
+    assert "label-3861." in page.text and "label-3362." in page.text and "label-3361." not in page.text
+    assert "3\u202f362 more labels" in page.text
+    assert len(text) < 1_000_000
+
+
+def planned_clusters(**changed) -> RunClusters:
+    cluster = PlannedCluster(
+        work="train",
+        request={"ReleaseLabel": "emr-7.13.0"},
+        usd_an_hour=2.0,
+        lines=("3 × c",),
+        unknown=("a.b",),
+        hours=(0.25, 1.5),
+        rests_on="frames",
+    )
+    stored = PlannedCost(what=STORAGE, amount=(1, 4), unit="GiB", usd=(0.5, 2.0), rests_on="bytes")
+    values = {"clusters": (cluster,), "max_hours": 6, "prices": "us-east-1", "costs": (stored,)}
+    return RunClusters(**(values | changed))
+
+
+def spent_cluster(**changed) -> SpentCluster:
+    values = {"work": "train", "id": "j-1", "state": "TERMINATED", "created": "a", "ended": "b", "hours": 0.75}
+    values |= {"usd": 1.25, "steps": (SpentStep(name="train r1", state="COMPLETED", hours=0.5),)}
+    return SpentCluster(**(values | changed))
+
+
+def cost_cells(page: str) -> list[list[str]]:
+    """The rows of the table of costs, cell by cell."""
+    table = page[page.index("What it cost") :].partition("</table>")[0]
+    cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.S) for row in table.split("<tr")[3:]]
+    return [[re.sub(r"<[^>]+>", "", cell).strip() for cell in row] for row in cells]
+
+
+def test_the_report_shows_what_the_run_came_to_beside_what_was_planned(tmp_path):
+    made = run_until(tmp_path, "plan")
+    made.put("clusters.json", planned_clusters())
+    second = spent_cluster(id="j-2", hours=0.25, usd=0.5, steps=(), unknown=("c",))
+    made.put("spent.json", RunSpent(clusters=(spent_cluster(), second), looked="now"))
+    text, page = read_page(made, [TaskOutcome("split_0", "success", 1800.0), TaskOutcome("split_1", "success", 1800.0)])
+    assert "1 cluster, 1.00 to 14.00 USD, and what has no price" in page.text
+    ended = "TERMINATED"
+    assert cost_cells(text) == [
+        ["split", "–", "1.00", "–", "–", "Airflow&#39;s own workers, not counted as a cost"],
+        [
+            "cluster to train",
+            "0.25 – 1.50",
+            "1.00",
+            "0.50 – 3.00",
+            "1.75",
+            f"j-1 {ended}; j-2 {ended}, no price for c",
+        ],
+        ["step train r1", "–", "0.50", "–", "–", "COMPLETED"],
+        [STORAGE, "–", "–", "0.50 – 2.00", "0.00", "0 GiB are there"],
+        ["together, as far as it is known", "", "", "1.00 – 5.00", "1.75", ""],
+    ]
+    assert "no price known for a.b" in page.text
+
+
+def test_the_report_of_a_run_that_made_no_cluster_shows_the_plan_alone(tmp_path):
+    made = run_until(tmp_path, "plan")
+    made.put("clusters.json", planned_clusters(costs=()))
+    text, _ = read_page(made)
+    (row, _) = cost_cells(text)
+    assert row[2:5] == ["–", "0.50 – 3.00", "–"]
+    assert row[5].startswith("none is known")
+
+
+def test_a_cluster_that_was_alive_when_the_report_was_written_is_said_to_be(tmp_path):
+    made = run_until(tmp_path, "plan")
+    made.put("clusters.json", planned_clusters(costs=()))
+    made.put("spent.json", RunSpent(clusters=(spent_cluster(state="WAITING", ended=""),), looked="now"))
+    _, page = read_page(made)
+    assert "j-1 WAITING, alive when this was written" in page.text
+
+
+def test_what_was_to_be_done_and_is_stored_now_is_counted(tmp_path):
+    made = RunOnDisk(tmp_path)
+    todo = {0: {"raw": "new", "clips": "new"}, 1: {}}
+    shards = tuple(PlannedShard(shard=n, source=SOURCE, todo=todo[n]) for n in made.keys)
+    made.put("plan.json", RunPlan(shards=shards))
+    made.ingest()
+    made.split()
+    part = made.lake.list("clips/d")
+    clips = next(item.size for item in part if item.key.endswith(".tar"))
+    made.put("clusters.json", planned_clusters())
+    text, _ = read_page(made)
+    row = next(row for row in cost_cells(text) if row[0] == STORAGE)
+    assert row[5] == f"{(8_000_000 + clips) / 2**30:,.3g} GiB are there", "of the first shard only"
+
+
+def test_a_plan_of_an_earlier_version_still_has_a_report(tmp_path):
+    made = run_until(tmp_path, "plan")
+    cluster = {
+        "work": "train",
+        "request": {"ReleaseLabel": "emr-7.13.0"},
+        "usd_an_hour": 2.0,
+        "lines": [],
+        "unknown": [],
+    }
+    old = {"clusters": [cluster], "max_hours": 6.0, "prices": "us-east-1"}
+    made.lake.put(f"runs/{made.run.run}/clusters.json", json.dumps(old).encode())
+    _, page = read_page(made)
+    assert "1 cluster, 0.00 to 12.00 USD" in page.text
+
+
+def test_whoever_wrote_the_prices_or_the_reasons_writes_no_markup(tmp_path):
+    made = run_until(tmp_path, "plan")
+    made.put("clusters.json", planned_clusters(prices=HOSTILE, not_checked=(HOSTILE,)))
+    made.put("spent.json", RunSpent(clusters=(spent_cluster(state=HOSTILE),), looked="now"))
+    text, page = read_page(made)
+    assert "<script" not in text and not [tag for tag, _ in page.elements if tag == "img"]
+    assert page.text.count("<script>alert('x')</script>") >= 3
 
 
 def test_nothing_from_data_becomes_markup(whole):

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import pytest
 from faults.in_process import InProcess
 
+from shardmill.adapters.footage_file import load_footage
 from shardmill.adapters.lake import commit, file_sha256, latest_revision, put_part
 from shardmill.adapters.store import ChangedObjectError, DamagedObjectError, MissingObjectError, Store
 from shardmill.adapters.tar import read_clips
@@ -115,6 +116,28 @@ def test_a_shard_becomes_clips_with_their_papers(lake, tmp_path, video):
         facts = json.load(tar.extractfile("---a/000001.mp4.json"))
     assert facts["format"]["filename"] == "./---a.mp4"
     assert [stream["codec_type"] for stream in facts["streams"]] == ["video", "audio"]
+
+
+def test_footage_is_handed_over_as_soon_as_a_video_is_cut_and_takes_no_room_then(lake, tmp_path, video, run_ffmpeg):
+    short = tmp_path / "short.mp4"
+    run_ffmpeg("-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=1", "-pix_fmt", "yuv420p", short)
+    small = short.read_bytes()
+    ingest(lake, tmp_path, make_tar([("a.mp4", small), ("b.mp4", small), ("c.mp4", video), ("d.mp4", b"junk")]))
+    seconds: list[tuple[str, int]] = []
+    left: list[Path] = []
+
+    def take(key: str, path: Path) -> None:
+        seconds.append((key, len(load_footage(path).frames)))
+        left.append(path)
+
+    def told(line: str) -> None:
+        assert not any(path.exists() for path in left), "the footage of a video that is cut"
+
+    split(lake, footage=take, progress=told, max_reject_share=0.5)
+    assert sorted(seconds) == [("a", 1), ("b", 1), ("c", 5)]
+    described = [key for key, _ in seconds]
+    assert described.index("c") < described.index("b"), "the largest that waits is cut first, and described first"
+    assert [video.key for video in clips_of(lake).videos] == ["a", "b", "c"]
 
 
 def test_a_second_run_does_nothing_until_the_source_changes(lake, tmp_path, video):

@@ -22,6 +22,7 @@ from shardmill.localcloud.refusals import Holdings
 from shardmill.specs.manifest import Draft, Manifest, Reject, SourceObject, Video
 from shardmill.specs.records import (
     MODEL_VERSION,
+    Export,
     ManifestReference,
     MetricsReport,
     ModelManifest,
@@ -147,6 +148,10 @@ class TrainedRun:
         training = self.run.asked.training
         folder = Store(self.run.folder, self.settings)
         weights, sha256 = put_weights(folder, {"dense": np.arange(100, dtype=np.float32)})
+        content = b"a model for other programs"
+        digest = hashlib.sha256(content).hexdigest()
+        export = Export(kind="keras", key=f"model/model-{digest[:12]}.keras", sha256=digest, size=len(content))
+        folder.put(export.key, content)
         inputs = model_inputs(training, records)
         model = ModelManifest(
             inputs=inputs,
@@ -158,6 +163,7 @@ class TrainedRun:
             label_counts=(2,),
             weights=weights,
             weights_sha256=sha256,
+            exports=(export,),
             parameters=100,
             trainer="t",
             history=(),
@@ -209,6 +215,7 @@ KINDS = {
     "the label table": "runs/run-1/label_table.json",
     "the list of records": "runs/run-1/records.json",
     "the weights": "runs/run-1/model/weights-",
+    "an export of the model": "runs/run-1/model/model-",
     "the model": "runs/run-1/model/model.json",
     "the metrics": "runs/run-1/metrics.json",
     "the predictions": "runs/run-1/predictions.json",

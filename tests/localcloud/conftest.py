@@ -8,12 +8,13 @@ import pytest
 
 from shardmill.localcloud.cluster_table import ClusterTable
 from shardmill.localcloud.emr_api import EmrApi
+from shardmill.localcloud.image_refusals import Image
 from shardmill.localcloud.refusals import Holdings
 from shardmill.localcloud.seed import ACCESS_KEY, client
 from shardmill.localcloud.server import REGION, CloudServer
 
 IMAGE = "ami-0123456789abcdef0"
-HOLDINGS = Holdings({IMAGE: 20}, frozenset({"EMR_DefaultRole"}), frozenset({"EMR_EC2_DefaultRole"}))
+HOLDINGS = Holdings({IMAGE: Image(20)}, frozenset({"EMR_DefaultRole"}), frozenset({"EMR_EC2_DefaultRole"}))
 
 
 class Served:

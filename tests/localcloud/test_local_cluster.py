@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
 import signal
 import sys
@@ -14,8 +15,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from cloud_processes import processes_of
 
 from shardmill.core.emr_request import cluster_request, spark_step
+from shardmill.localcloud.faults import clear_faults, list_faults, set_faults
 from shardmill.localcloud.launch import LocalCloud, LocalCloudError, local_cloud
 from shardmill.localcloud.seed import client
 from shardmill.specs.cluster import ClusterSpec
@@ -37,7 +40,7 @@ mode = sys.argv[1]
 def task(number, mode=mode):
     import os, sys, time
     from shipped import double
-    time.sleep(600 if mode == "busy" else 0.5)
+    time.sleep({"busy": 600, "slow": 4}.get(mode, 0.5))
     return double(number), sys.executable, os.environ["AWS_ENDPOINT_URL"], os.environ["SPARK_LOCAL_IP"]
 found = context.parallelize(range(4), 4).map(task).collect()
 print("sum", sum(one[0] for one in found))
@@ -110,21 +113,6 @@ def job(mode: str, *arguments: str) -> dict[str, Any]:
     return spark_step(mode, code=PACKAGE, arguments=[mode, *arguments], workers=2)
 
 
-def processes_of(cloud: LocalCloud) -> dict[int, str]:
-    """Every process whose environment names this local AWS, with its command line."""
-    found = {}
-    for folder in Path("/proc").iterdir():
-        try:
-            if (
-                folder.name.isdigit()
-                and f"AWS_ENDPOINT_URL={cloud.endpoint}\0".encode() in (folder / "environ").read_bytes()
-            ):
-                found[int(folder.name)] = (folder / "cmdline").read_text().replace("\0", " ")
-        except OSError:
-            continue
-    return found
-
-
 def python_workers(cloud: LocalCloud) -> list[int]:
     return [pid for pid, command in processes_of(cloud).items() if "pyspark.daemon" in command]
 
@@ -177,6 +165,42 @@ def test_a_job_that_was_shipped_runs_on_both_workers_and_its_logs_lie_where_emr_
     assert "master yarn → spark://127.0.0.1" in account.log(f"emr/{cluster_id}/steps/{step_id}/controller.gz")
     listed = account.s3.list_objects_v2(Bucket="shardmill-logs", Prefix=f"emr/{cluster_id}/containers/")["Contents"]
     assert len([entry["Key"] for entry in listed if entry["Key"].endswith("/stderr.gz")]) == 2
+
+
+@pytest.mark.slow
+def test_a_step_under_timeout_keeps_its_event_log_and_one_whose_time_is_up_ends_with_124(
+    account: Account, cluster_id: str
+) -> None:
+    events = {"spark.eventLog.enabled": "true", "spark.eventLog.dir": "s3://shardmill-lake/runs/r/events"}
+    good = spark_step("timed", code=PACKAGE, arguments=["count"], workers=2, settings=events)
+    late = job("busy")
+    for step, seconds in ((good, "120"), (late, "20")):
+        step["HadoopJarStep"]["Args"] = ["timeout", "-k", "60", seconds, *step["HadoopJarStep"]["Args"]]
+    timed, out_of_time = account.add(cluster_id, good, late)
+    assert account.wait_step(cluster_id, timed, "COMPLETED", "FAILED")["State"] == "COMPLETED"
+    assert "sum 12" in account.log(f"emr/{cluster_id}/steps/{timed}/stdout.gz")
+    listed = account.s3.list_objects_v2(Bucket="shardmill-lake", Prefix="runs/r/events/")["Contents"]
+    (key,) = [entry["Key"] for entry in listed]
+    assert not key.endswith(".inprogress")
+    lines = account.s3.get_object(Bucket="shardmill-lake", Key=key)["Body"].read().decode().splitlines()
+    assert json.loads(lines[-1])["Event"] == "SparkListenerApplicationEnd"
+    status = account.wait_step(cluster_id, out_of_time, "FAILED", "COMPLETED")
+    assert status["FailureDetails"]["Reason"] == "Unknown Error. Exit status 124."
+    wait_for(lambda: True if not python_workers(account.cloud) else None, "the end of the Python workers", 10)
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_lost_in_mid_job_is_replaced_and_the_job_completes(account: Account, cluster_id: str) -> None:
+    (step_id,) = account.add(cluster_id, job("slow"))
+    wait_for(lambda: len(python_workers(account.cloud)) >= 4 or None, "two executors' daemons and their workers")
+    workers = {pid for pid, command in processes_of(account.cloud).items() if "deploy.worker.Worker" in command}
+    set_faults(account.cloud.endpoint, [{"kind": "node_lost", "during_step": True}])
+    status = account.wait_step(cluster_id, step_id, "COMPLETED", "FAILED")
+    assert (status["State"], list_faults(account.cloud.endpoint)[0]["struck"]) == ("COMPLETED", 1)
+    clear_faults(account.cloud.endpoint)
+    now = {pid for pid, command in processes_of(account.cloud).items() if "deploy.worker.Worker" in command}
+    assert (len(workers), len(now), len(workers & now)) == (2, 2, 1)
+    assert "sum 12" in account.log(f"emr/{cluster_id}/steps/{step_id}/stdout.gz")
 
 
 def test_a_step_that_fails_says_why_and_the_next_one_runs(account: Account, cluster_id: str) -> None:
@@ -237,6 +261,7 @@ def test_a_terminated_cluster_leaves_no_process(account: Account, cluster_id: st
     assert processes_of(account.cloud) == {}
 
 
+@pytest.mark.slow
 def test_a_kill_in_mid_job_leaves_no_process(tmp_path: Path) -> None:
     with local_cloud(tmp_path / "state") as cloud:
         account = Account(cloud)

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from shardmill.core.emr_request import cluster_request
 from shardmill.localcloud.emr_state import Cluster, Step
-from shardmill.localcloud.refusals import Holdings, RefusedError, check_cluster, check_new_steps
+from shardmill.localcloud.image_refusals import Image
+from shardmill.localcloud.refusals import Holdings, check_cluster, check_new_steps
+from shardmill.localcloud.releases import instance_types
+from shardmill.localcloud.request_refused import RefusedError
 from shardmill.specs.cluster import ClusterSpec
 
 IMAGE = "ami-0123456789abcdef0"
-HOLDINGS = Holdings({IMAGE: 20}, frozenset({"EMR_DefaultRole"}), frozenset({"EMR_EC2_DefaultRole"}))
+HOLDINGS = Holdings({IMAGE: Image(20)}, frozenset({"EMR_DefaultRole"}), frozenset({"EMR_EC2_DefaultRole"}))
 SPEC = ClusterSpec(
     name="c", run="r", image_id=IMAGE, log_uri="s3://shardmill-logs/emr", deadline="2026-11-21T00:00:00+00:00"
 )
@@ -82,3 +86,112 @@ def test_at_most_256_steps_wait_or_run() -> None:
     steps = tuple(Step(f"s-{n}", "s", "j", (), 0.0) for n in range(256))
     with pytest.raises(RefusedError, match="Maximum number of active steps"):
         check_new_steps(Cluster("j-1", {}, 0.0, steps, state="RUNNING"), [{"Name": "s"}])
+
+
+def fleet(role: str = "CORE", *types: str, **changes: Any) -> dict[str, Any]:
+    configs = [{"InstanceType": name} for name in types or ("m5.xlarge",)]
+    return {"InstanceFleetType": role, "TargetOnDemandCapacity": 1, "InstanceTypeConfigs": configs, **changes}
+
+
+def fleets(*others: dict[str, Any]) -> dict[str, Any]:
+    return {"Instances": {"InstanceFleets": [fleet("MASTER"), *others]}}
+
+
+def spot(minutes: int = 20, action: str = "SWITCH_TO_ON_DEMAND", **changes: Any) -> dict[str, Any]:
+    asked = {"TimeoutDurationMinutes": minutes, "TimeoutAction": action, **changes}
+    return {"TargetOnDemandCapacity": 0, "TargetSpotCapacity": 2, "LaunchSpecifications": {"SpotSpecification": asked}}
+
+
+TYPES = sorted(name for name in instance_types("emr-7.13.0") if name.startswith(("m5.", "m5a.", "r5.", "c5.", "r5a.")))
+
+
+def test_fleets_with_spot_task_nodes_are_taken() -> None:
+    task = fleet("TASK", *TYPES[:30], **spot(AllocationStrategy="price-capacity-optimized"))
+    assert len(TYPES) > 30
+    check_cluster(request(**fleets(fleet("CORE"), task)), HOLDINGS)
+    check_cluster(request(**fleets(fleet("CORE"), fleet("TASK", *TYPES[:5], **spot(5)))), HOLDINGS)
+
+
+def test_a_task_group_on_the_spot_market_is_taken() -> None:
+    asked = groups("m5.xlarge", "g4dn.xlarge", "g4dn.xlarge")
+    asked["InstanceGroups"][2]["Market"] = "SPOT"
+    check_cluster(request(Instances=asked), HOLDINGS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"Instances": {"InstanceFleets": [fleet("CORE")]}}, "one MASTER instance fleet is required, found 0"),
+        (fleets(fleet("TASK")), "A TASK instance fleet needs a CORE"),
+        (fleets(fleet("CORE"), fleet("CORE")), "At most one CORE instance fleet"),
+        (fleets(fleet("CORE"), fleet("TASK"), fleet("TASK")), "At most one TASK instance fleet"),
+        ({"Instances": {**fleets()["Instances"], **groups("m5.xlarge")}}, "mutually exclusive"),
+        ({"Instances": {**fleets()["Instances"], "InstanceCount": 3}}, "either InstanceFleets or InstanceCount"),
+        ({"Instances": {"InstanceFleets": [fleet("MASTER", TargetOnDemandCapacity=2)]}}, "MASTER instance fleet needs"),
+        (fleets(fleet("CORE", TargetOnDemandCapacity=0)), "CORE instance fleet needs a TargetOnDemandCapacity"),
+        (fleets(fleet("CORE", *TYPES[:6])), "takes 1 to 5 InstanceTypeConfigs, found 6"),
+        (fleets(fleet("CORE", *TYPES[:31], **spot(AllocationStrategy="diversified"))), "takes 1 to 30 .* found 31"),
+        (fleets(fleet("CORE", InstanceTypeConfigs=[])), "takes 1 to 5 InstanceTypeConfigs, found 0"),
+        (fleets(fleet("CORE", **spot(4))), "between 5 and 1440, found 4"),
+        (fleets(fleet("CORE", **spot(1441))), "between 5 and 1440, found 1441"),
+        (fleets(fleet("CORE", **spot(action="WAIT"))), "TimeoutAction must be"),
+        (fleets(fleet("CORE", **spot(BlockDurationMinutes=60))), "BlockDurationMinutes"),
+        (fleets(fleet("CORE", "p3.2xlarge")), "'p3.2xlarge' is retired"),
+        (
+            fleets(fleet("CORE", InstanceTypeConfigs=[{"InstanceType": "m5.xlarge", "WeightedCapacity": 0}])),
+            "at least 1",
+        ),
+        ({"BootstrapActions": [{}] * 17}, "At most 16 bootstrap actions"),
+    ],
+)
+def test_what_emr_refuses_of_fleets_is_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(RefusedError, match=words):
+        check_cluster(request(**changes), HOLDINGS)
+
+
+def holding(**changes: Any) -> Holdings:
+    return replace(HOLDINGS, images={IMAGE: Image(20, **changes)})
+
+
+@pytest.mark.parametrize(
+    ("image", "changes", "words"),
+    [
+        ({"virtualization": "paravirtual"}, {}, "virtualization type is paravirtual, not hvm"),
+        ({"root_device": "instance-store"}, {}, "root device is instance-store, not ebs"),
+        ({"volumes": 2}, {}, "has 2 EBS volumes, expected one"),
+        ({"architecture": "i386"}, {}, "has not 64 bits"),
+        ({"architecture": "arm64"}, {}, "architecture arm64 .* does not match instance type 'm5.xlarge'"),
+        ({"words": "amzn2-ami-hvm-2.0.20260101-x86_64-gp2"}, {}, "is Amazon Linux 2, expected Amazon Linux 2023"),
+        ({"words": "amzn-ami-hvm-2018.03.0.20231218-x86_64"}, {}, "is Amazon Linux, expected Amazon Linux 2023"),
+        (
+            {"words": "al2023-ami-2023.6.20260101.0-kernel-6.1-x86_64"},
+            {"ReleaseLabel": "emr-6.15.0"},
+            "is Amazon Linux 2023, expected Amazon Linux 2",
+        ),
+    ],
+)
+def test_images_that_emr_cannot_use_are_refused(image: dict[str, Any], changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(RefusedError, match=words):
+        check_cluster(request(**changes), holding(**image))
+
+
+def test_an_image_of_each_architecture_may_stand_beside_the_other() -> None:
+    arm = "ami-0aaaaaaaaaaaaaaaa"
+    both = replace(HOLDINGS, images={IMAGE: Image(20), arm: Image(20, architecture="arm64")})
+    asked = groups("m5.xlarge", "m6g.xlarge")
+    asked["InstanceGroups"][1]["CustomAmiId"] = arm
+    check_cluster(request(Instances=asked), both)
+    asked["InstanceGroups"][1]["InstanceType"] = "m5.xlarge"
+    with pytest.raises(RefusedError, match="arm64"):
+        check_cluster(request(Instances=asked), both)
+
+
+def test_an_image_of_a_fleets_type_is_checked_too() -> None:
+    config = {"InstanceType": "m5.xlarge", "CustomAmiId": "ami-00000000000000000"}
+    with pytest.raises(RefusedError, match="does not exist"):
+        check_cluster(request(**fleets(fleet("CORE", InstanceTypeConfigs=[config]))), HOLDINGS)
+
+
+@pytest.mark.parametrize("words", ["al2023-ami-2023.6.20260101.0-kernel-6.1-x86_64", "shardmill-cluster-local", ""])
+def test_an_amazon_linux_2023_image_and_one_that_does_not_tell_are_taken(words: str) -> None:
+    check_cluster(request(), holding(words=words))

@@ -140,7 +140,7 @@ def test_yarn_classifications_are_noted() -> None:
     ("arguments", "words"),
     [
         (["bash", "-c", "true"], "runs spark-submit only, found 'bash'"),
-        (["s3-dist-cp"], "runs spark-submit only"),
+        (["s3-dist-cp", "--src", "s3://b/x", "--dest", "hdfs:///x"], "the local cluster has no HDFS"),
         ([], "runs spark-submit only"),
         (["spark-submit"], "the script is missing"),
         (["spark-submit", "--no-such", "x", SCRIPT], "does not know the option '--no-such'"),
@@ -162,3 +162,61 @@ def test_what_cannot_run_is_refused(arguments: list[str], words: str) -> None:
 def test_nobody_sends_executors_to_another_endpoint() -> None:
     found = translate("--conf", "spark.executorEnv.AWS_ENDPOINT_URL=http://else", SCRIPT)
     assert not any(name.startswith("spark.executorEnv.AWS_") for name in settings(found))
+
+
+def test_a_step_under_timeout_keeps_it_and_is_translated_all_the_same() -> None:
+    found = translate_step(["timeout", "-k", "60", "3600", "spark-submit", SCRIPT], [STATIC], NODES, FOLDER)
+    assert found.timeout == ("timeout", "--kill-after=60", "3600")
+    assert found.argv == translate(SCRIPT).argv
+    assert translate(SCRIPT).timeout == ()
+
+
+@pytest.mark.parametrize(
+    "options", [("-s", "INT"), ("--signal=TERM",), ("--preserve-status", "-v"), ("--kill-after=1.5m",)]
+)
+def test_options_of_timeout_are_taken(options: tuple[str, ...]) -> None:
+    assert translate_step(["timeout", *options, "1h", "spark-submit", SCRIPT], [STATIC], NODES, FOLDER).argv
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["timeout"], "expected a duration such as 3600, found 'nothing'"),
+        (["timeout", "soon", "spark-submit"], "expected a duration such as 3600, found 'soon'"),
+        (["timeout", "60"], "expected a command"),
+        (["timeout", "-k", "later", "60", "spark-submit"], "-k: found 'later'"),
+        (["timeout", "--foreground", "60", "spark-submit"], "does not know the option '--foreground'"),
+        (["timeout", "60", "bash", "-c", "true"], "runs spark-submit only, found 'bash'"),
+        (["timeout", "60", "s3-dist-cp", "--src", "s3://b/x"], "no HDFS"),
+    ],
+)
+def test_a_timeout_that_cannot_be_is_refused(arguments: list[str], words: str) -> None:
+    with pytest.raises(RefusedStepError, match=words):
+        translate_step(arguments, [STATIC], NODES, FOLDER)
+
+
+def test_an_event_log_is_written_beside_the_step_and_belongs_in_s3() -> None:
+    events = {"spark.eventLog.enabled": "true", "spark.eventLog.dir": "s3://lake/runs/r/events/"}
+    defaults = {"Classification": "spark-defaults", "Properties": {**events, "spark.eventLog.compress": "true"}}
+    found = translate(SCRIPT, configurations=[STATIC, defaults])
+    assert found.event_log == "s3://lake/runs/r/events"
+    assert {name: value for name, value in settings(found).items() if "eventLog" in name} == {
+        "spark.eventLog.enabled": "true",
+        "spark.eventLog.dir": "file:///state/step/events",
+        "spark.eventLog.compress": "true",
+    }
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        {"spark.eventLog.enabled": "true", "spark.eventLog.dir": "hdfs:///var/log/spark/apps"},
+        {"spark.eventLog.enabled": "false", "spark.eventLog.dir": "s3://lake/events"},
+        {"spark.eventLog.enabled": "true"},
+    ],
+)
+def test_an_event_log_that_belongs_elsewhere_is_not_written(events: dict[str, str]) -> None:
+    found = translate(SCRIPT, configurations=[STATIC, {"Classification": "spark-defaults", "Properties": events}])
+    assert found.event_log == ""
+    assert not any("eventLog" in name for name in settings(found))
+    assert any("an event log is kept where" in note for note in found.notes)

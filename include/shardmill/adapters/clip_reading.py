@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import av
 import numpy as np
+from av.filter import Graph
+from av.video.reformatter import VideoReformatter
 
 from shardmill.core.footage import Footage
 from shardmill.core.logmel import SAMPLE_RATE
@@ -22,13 +24,14 @@ class ClipError(ValueError):
 class ClipTaking:
     """Takes what footage needs from the frames of a clip, as they are decoded."""
 
-    def __init__(self, wanted: Sequence[float]) -> None:
+    def __init__(self, wanted: Sequence[float], colours: VideoReformatter) -> None:
         """Begin; ``wanted`` are the seconds of which a frame is taken, counted from the clip's start."""
         self._wanted = list(wanted)
         self._frames: dict[float, np.ndarray] = {}
         self._heard: list[av.AudioFrame] = []
         self._end = 0.0
         self._tick = 0.0
+        self._colours = colours
 
     def take(self, frame: av.VideoFrame | av.AudioFrame) -> None:
         """Look at a frame or at samples; all of a clip come in order."""
@@ -44,7 +47,7 @@ class ClipTaking:
         self._end = max(self._end, time + (frame.duration or 0) * self._tick)
         for second in self._wanted:
             if second - _CLOCK_SLACK <= time < second + 1 - _CLOCK_SLACK:
-                self._frames[second] = frame.to_ndarray(format="rgb24")
+                self._frames[second] = self._colours.reformat(frame, format="rgb24").to_ndarray()
                 self._wanted.remove(second)
                 break
 
@@ -71,8 +74,32 @@ def _resampled(heard: Sequence[av.AudioFrame]) -> np.ndarray:
     first = heard[0]
     whole = av.AudioFrame.from_ndarray(_samples(heard), first.format.name, first.layout.name)
     whole.sample_rate, whole.time_base, whole.pts = first.sample_rate, first.time_base, first.pts
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
-    return np.concatenate([part.to_ndarray()[0] for part in (*resampler.resample(whole), *resampler.resample(None))])
+    return np.concatenate([part.to_ndarray()[0] for part in _as_features_hear(whole)])
+
+
+def _as_features_hear(whole: av.AudioFrame) -> Iterator[av.AudioFrame]:
+    """Resample by a graph of one thread; `av.AudioResampler` starts and ends one a core for each clip."""
+    graph = Graph()
+    graph.threads = 1
+    entry = {
+        "sample_rate": str(whole.sample_rate),
+        "sample_fmt": whole.format.name,
+        "channel_layout": whole.layout.name,
+        "time_base": str(whole.time_base),
+    }
+    wanted = {"sample_fmts": "flt", "channel_layouts": "mono", "sample_rates": str(SAMPLE_RATE)}
+    nodes = [graph.add("abuffer", None, **entry), graph.add("aformat", None, **wanted), graph.add("abuffersink")]
+    graph.link_nodes(*nodes)
+    graph.configure(auto_buffer=False)
+    nodes[0].push(whole)
+    nodes[0].push(None)
+    while True:
+        try:
+            part = nodes[-1].pull()
+        except (av.error.EOFError, av.error.BlockingIOError):
+            return
+        assert graph.configured and isinstance(part, av.AudioFrame)  # noqa: S101 - nothing else was put in
+        yield part
 
 
 def _samples(heard: Sequence[av.AudioFrame]) -> np.ndarray:
@@ -93,6 +120,7 @@ class FootageTaking:
     def __init__(self, clip_seconds: float, max_frames: int) -> None:
         """Begin; what is behind ``max_frames`` seconds is not taken."""
         self._clip_seconds, self._max_frames = clip_seconds, max_frames
+        self._colours = VideoReformatter()  # one for all: a frame's own takes four times as long
         self._open: ClipTaking | None = None
         self._frames: list[np.ndarray] = []
         self._sound: list[np.ndarray] = []
@@ -102,7 +130,7 @@ class FootageTaking:
         """Go on with the next clip, clip k of the grid; None where enough was taken."""
         self._finish()
         if len(self._frames) < self._max_frames:
-            self._open = ClipTaking(_whole_seconds(number, self._clip_seconds))
+            self._open = ClipTaking(_whole_seconds(number, self._clip_seconds), self._colours)
         return self._open
 
     def _finish(self) -> None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import importlib
 import io
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from shardmill.adapters.scratch import scratch_folder
 from shardmill.adapters.store import MissingObjectError, StoreSettings, read_uri
 from shardmill.core import frame_statistics
 from shardmill.core.projection import Projection, ProjectionError, given_projection, seeded_projection
@@ -105,8 +104,8 @@ def _check_weights_named(recipe: FeatureRecipe) -> None:
 
 def _load_weights(model: Any, content: bytes, recipe: FeatureRecipe) -> None:
     suffix = next(suffix for suffix in _WEIGHTS_SUFFIXES if recipe.extractor_weights.endswith(suffix))
-    with tempfile.TemporaryDirectory(prefix="shardmill-weights-") as folder:
-        path = Path(folder) / f"model{suffix}"
+    with scratch_folder("weights-") as folder:
+        path = folder / f"model{suffix}"
         path.write_bytes(content)
         try:
             # Keras only warns of layers that the file lacks, and leaves them random.

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from shardmill.adapters.store import DamagedObjectError, MissingObjectError, Store, read_sealed
+from shardmill.core.ablations import TrainingMeans
 from shardmill.specs.records import ModelManifest
 
 MANIFEST_KEY = "model/model.json"
@@ -64,6 +66,31 @@ def load_weights(store: Store, manifest: ModelManifest) -> dict[str, npt.NDArray
         )
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         return {name: arrays[name] for name in arrays.files}
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """The arrays of a model, each for its use."""
+
+    weights: dict[str, npt.NDArray[np.float32]]
+    """By name, in the model's order."""
+    means: TrainingMeans | None
+    """None where they were not published."""
+
+
+def load_trained(store: Store, manifest: ModelManifest) -> Trained:
+    """Read a model's weights and the means of what it was trained on. Raises DamagedObjectError."""
+    arrays = load_weights(store, manifest)
+    rgb, audio = (_plain(arrays.pop(name, None)) for name in ("mean.rgb", "mean.audio"))
+    weights = {name: array.astype(np.float32, copy=False) for name, array in arrays.items()}
+    return Trained(weights, None if rgb is None or audio is None else TrainingMeans(rgb, audio))
+
+
+def _plain(mean: npt.NDArray[np.generic] | None) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32] | None:
+    """Give a mean as the model takes features: bytes of frames, or float32 of videos."""
+    if mean is None or mean.dtype == np.uint8:
+        return mean  # type: ignore[return-value]
+    return mean.astype(np.float32, copy=False)
 
 
 def publish_model(store: Store, manifest: ModelManifest) -> ModelManifest:

@@ -8,7 +8,16 @@ import hashlib
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from shardmill.core.page import Page, count_text, duration_text, score_text, size_text
+from shardmill.core.page import (
+    Page,
+    count_text,
+    duration_text,
+    hours_text,
+    score_text,
+    size_text,
+    span_text,
+    usd_text,
+)
 from shardmill.core.report import printable
 
 PAGE = "report.html.j2"
@@ -28,6 +37,10 @@ def _environment() -> Environment:
         "count": count_text,
         "duration": duration_text,
         "size": size_text,
+        "hours": hours_text,
+        "usd": usd_text,
+        "hours_span": lambda span: span_text(span, hours_text),
+        "usd_span": lambda span: span_text(span, usd_text),
         "data": printable,
     }
     return environment

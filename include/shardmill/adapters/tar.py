@@ -11,9 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from webdataset import TarWriter
-from webdataset.tariterators import tar_file_iterator
-
 from shardmill.adapters.store import DamagedObjectError, Store, fetch_checked
 from shardmill.core.tar_header import DamagedTarError
 from shardmill.specs.manifest import Manifest, Part
@@ -58,6 +55,8 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 def _members(file: Any, name: str) -> Iterator[dict[str, Any]]:
+    from webdataset.tariterators import tar_file_iterator  # see below
+
     try:
         yield from tar_file_iterator(file, skip_meta=None)
     except tarfile.TarError as error:
@@ -78,6 +77,8 @@ class PartFile:
     """A part being written; the same clips give the same bytes."""
 
     def __init__(self, path: Path, *, max_bytes: int, max_clips: int) -> None:
+        from webdataset import TarWriter  # takes a while, in which videos may be cut already
+
         self.path = path
         self.max_bytes = max_bytes
         self.clips = 0

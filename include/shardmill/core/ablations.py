@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from zlib import crc32
 
@@ -18,18 +19,22 @@ from shardmill.core.frames import (
     shuffle_frames,
 )
 
-VARIANTS = ("full", "rgb_only", "audio_only", "shuffled_frames")
-"""The model's inputs, in the order in which they are scored."""
+FULL = "full"
+"""The input of which nothing is taken away."""
+CONSTANT = "constant"
+"""No model at all: the labels' frequencies in training as scores of every video."""
+
+Inputs = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingMeans:
-    """Means of the features over the real frames of the training records."""
+    """Means of the features over the training records, as the model takes features."""
 
-    rgb: Bytes
-    """uint8 [1024]."""
-    audio: Bytes
-    """uint8 [128]."""
+    rgb: Inputs
+    """[1024]; uint8 over the real frames of all records, or float32 over records of video level."""
+    audio: Inputs
+    """[128]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,20 +72,35 @@ def sum_record(frames: Bytes, truth: npt.NDArray[np.float32]) -> FrameSums:
     return FrameSums(1, int(real_frames(frames).sum()), frames.sum(axis=0, dtype=np.int64), truth.astype(np.int64))
 
 
-def variants(frames: Bytes, ids: list[str], means: TrainingMeans, seed: int) -> list[Bytes]:
-    """Give the inputs of a batch, ordered as VARIANTS.
+def variants(inputs: Inputs, ids: Sequence[str], means: TrainingMeans | None, seed: int) -> dict[str, Inputs]:
+    """Give what the model is fed with by name, `FULL` first; what makes no sense for the inputs is left out.
 
     Args:
-        frames: uint8 [videos, max_frames, 1152].
+        inputs: uint8 [videos, max_frames, 1152], or float32 [videos, 1152] at video level.
         ids: the videos' ids; with the seed they decide each video's random order, whatever batch it is in.
+        means: None where they are unknown: then neither stream can be taken away.
     """
-    shuffled = np.stack(
-        [
-            shuffle_frames(video, np.random.default_rng([seed, crc32(name.encode())]))
-            for video, name in zip(frames, ids, strict=True)
-        ]
-    )
-    return [frames, replace_audio(frames, means.audio), replace_rgb(frames, means.rgb), shuffled]
+    made: dict[str, Inputs] = {FULL: inputs}
+    if means is not None:
+        made |= _without_streams(inputs, means)
+    if inputs.ndim == 3:
+        made["shuffled_frames"] = np.stack(
+            [
+                shuffle_frames(video, np.random.default_rng([seed, crc32(name.encode())]))
+                for video, name in zip(inputs, ids, strict=True)
+            ]
+        )
+    return made
+
+
+def _without_streams(inputs: Inputs, means: TrainingMeans) -> dict[str, Inputs]:
+    if inputs.ndim == 3:
+        frames, rgb, audio = (array.astype(np.uint8, copy=False) for array in (inputs, means.rgb, means.audio))
+        return {"rgb_only": replace_audio(frames, audio), "audio_only": replace_rgb(frames, rgb)}
+    rgb_only, audio_only = inputs.copy(), inputs.copy()
+    rgb_only[:, RGB_VALUES:] = means.audio
+    audio_only[:, :RGB_VALUES] = means.rgb
+    return {"rgb_only": rgb_only, "audio_only": audio_only}
 
 
 def constant_scores(label_counts: tuple[int, ...], records: int, videos: int) -> npt.NDArray[np.float32]:

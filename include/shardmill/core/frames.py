@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 import numpy.typing as npt
 
@@ -10,6 +12,7 @@ AUDIO_VALUES = 128
 FRAME_VALUES = RGB_VALUES + AUDIO_VALUES
 
 Bytes = npt.NDArray[np.uint8]
+AnyValue = TypeVar("AnyValue", bound=np.generic)
 
 
 def real_frames(frames: Bytes) -> npt.NDArray[np.bool_]:
@@ -40,7 +43,7 @@ def stack_frames(rgb: Bytes, audio: Bytes, max_frames: int) -> Bytes:
     return _lift_zeros(frames, np.arange(max_frames) < seconds)
 
 
-def fill_batch(frames: Bytes, size: int) -> Bytes:
+def fill_batch(frames: npt.NDArray[AnyValue], size: int) -> npt.NDArray[AnyValue]:
     """Fill a batch of videos up to ``size`` by repeating the last: a model is traced anew for every other size.
 
     Not by padding, for cuDNN's LSTM refuses a video that is nothing else.

@@ -175,7 +175,7 @@ def check_labels(records: RecordSet, labels: RunLabels, run: RunSpec) -> Iterato
     """Compare a run's records with the labels that they were made with."""
     if records.vocabulary != labels.vocabulary:
         yield "mismatch", "its vocabulary is not that of labels.json"
-    recipe = run.asked.feature_recipe(labels.digest).hash
+    recipe = run.video.feature_recipe(labels.digest).hash
     folder = layout.manifests_folder(layout.stage_folder("features", run.asked.dataset, recipe))
     for reference in records.manifests:
         if not reference.key.startswith(folder + "/"):

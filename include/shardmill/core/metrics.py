@@ -19,7 +19,8 @@ Scores = npt.NDArray[np.floating]
 Truth = npt.NDArray[np.bool_]
 
 
-def _check(scores: Scores, truth: Truth) -> None:
+def check_tables(scores: Scores, truth: Truth) -> None:
+    """Refuse tables that are not scores and truth of videos. Raises ValueError."""
     if scores.ndim != 2 or scores.shape != truth.shape or scores.size == 0:
         raise ValueError(f"expected scores and truth as [videos, labels], found {scores.shape} and {truth.shape}")
     if truth.dtype != np.bool_:
@@ -28,13 +29,29 @@ def _check(scores: Scores, truth: Truth) -> None:
         raise ValueError("expected finite scores, found NaN or infinity: the model's weights are damaged or diverged")
 
 
-def _best_first(scores: Scores) -> npt.NDArray[np.intp]:
-    return np.argsort(-scores, axis=1, kind="stable")
+def best_labels(scores: Scores, most: int) -> npt.NDArray[np.intp]:
+    """Give each video's best labels, best first, equal scores in the order of the labels.
+
+    Args:
+        scores: float [videos, labels].
+
+    Returns:
+        Label numbers [videos, min(most, labels)].
+    """
+    if 4 * most >= scores.shape[1]:
+        return np.argsort(-scores, axis=1, kind="stable")[:, :most]
+    # Of thousands of labels few are wanted: they are chosen first and sorted then.
+    least = -np.partition(-scores, most - 1, axis=1)[:, most - 1 : most]
+    above, level = scores > least, scores == least
+    chosen = above | (level & (np.cumsum(level, axis=1) <= most - above.sum(axis=1, keepdims=True)))
+    labels = np.nonzero(chosen)[1].reshape(len(scores), most)
+    order = np.argsort(-np.take_along_axis(scores, labels, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(labels, order, axis=1)
 
 
 def _is_top(scores: Scores, top_k: int) -> npt.NDArray[np.bool_]:
     chosen = np.zeros(scores.shape, np.bool_)
-    np.put_along_axis(chosen, _best_first(scores)[:, :top_k], True, axis=1)
+    np.put_along_axis(chosen, best_labels(scores, top_k), True, axis=1)
     return chosen
 
 
@@ -65,14 +82,14 @@ def average_precision(scores: Scores, truth: Truth, positives: int) -> float:
 
 def global_average_precision(scores: Scores, truth: Truth, top_k: int = TOP_K) -> float:
     """Rank the best labels of all videos in one list and give its average precision."""
-    _check(scores, truth)
+    check_tables(scores, truth)
     top = _is_top(scores, top_k)
     return average_precision(scores[top], truth[top], int(truth.sum()))
 
 
 def label_average_precisions(scores: Scores, truth: Truth, top_k: int = TOP_K) -> npt.NDArray[np.float64]:
     """Give each label's average precision over the videos that have it among their best; float64 [labels]."""
-    _check(scores, truth)
+    check_tables(scores, truth)
     top = _is_top(scores, top_k)
     return np.array(
         [
@@ -89,7 +106,7 @@ def mean_average_precision(scores: Scores, truth: Truth, top_k: int = TOP_K) -> 
 
 def hit_at_one(scores: Scores, truth: Truth) -> float:
     """Give the share of videos whose best label is right."""
-    _check(scores, truth)
+    check_tables(scores, truth)
     return float(truth[np.arange(len(truth)), scores.argmax(axis=1)].mean())
 
 
@@ -98,16 +115,16 @@ def precision_at_equal_recall_rate(scores: Scores, truth: Truth) -> float:
 
     A label with score 0 is not predicted, even among the best.
     """
-    _check(scores, truth)
-    order = _best_first(scores)
+    check_tables(scores, truth)
     counts = truth.sum(axis=1)
-    taken = np.arange(scores.shape[1]) < counts[:, None]
+    order = best_labels(scores, max(1, int(counts.max())))
+    taken = np.arange(order.shape[1]) < counts[:, None]
     right = np.take_along_axis(truth & (scores > 0), order, axis=1)
     return float(((right & taken).sum(axis=1) / np.maximum(counts, 1)).mean())
 
 
 def binary_cross_entropy(scores: Scores, truth: Truth) -> float:
     """Give the mean over videos and labels, with scores kept 1e-7 away from 0 and 1 as Keras does."""
-    _check(scores, truth)
+    check_tables(scores, truth)
     clipped = np.clip(scores.astype(np.float64), 1e-7, 1 - 1e-7)
     return float(-np.where(truth, np.log(clipped), np.log1p(-clipped)).mean())

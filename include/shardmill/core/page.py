@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from shardmill.core.charts import Bar, LineChart
-from shardmill.core.report import Prediction, RejectGroup, ShardRow, TaskRow
+from shardmill.core.report import CostTable, Prediction, RejectGroup, ShardRow, TaskRow
+from shardmill.specs.prices import Span
+from shardmill.specs.record_rejects import RecordReject
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,8 @@ class Page:
     metrics: tuple[Figure, ...]
     ablations: tuple[Bar, ...]
     labels: tuple[LabelRow, ...]
+    labels_left_out: int
+    """Labels that have fewer validation videos than all of these."""
     curve: LineChart | None
     videos: int | None
     """Validation videos that the score is of."""
@@ -92,8 +97,12 @@ class Page:
     shards_left_out: int
     rejects: tuple[RejectGroup, ...]
     tasks: tuple[TaskRow, ...]
+    costs: CostTable | None
+    """What it was planned to cost and what it came to; None where it was not planned."""
     settings: tuple[Section, ...]
     origins: tuple[tuple[str, str], ...]
+    record_rejects: tuple[RecordReject, ...] | None = None
+    """Of a run on records that were there: files and records that could not be used; None for other runs."""
     enough_videos: int = ENOUGH_VIDEOS
 
 
@@ -128,3 +137,21 @@ def size_text(size: int) -> str:
             break
         amount, unit = amount / 1000, larger
     return f"{amount:.3g} {unit}" if unit != "B" else f"{size} B"
+
+
+def hours_text(value: float | None) -> str:
+    """Write hours; a dash where they are unknown."""
+    return "–" if value is None else f"{value:.2f}"
+
+
+def usd_text(value: float | None) -> str:
+    """Write USD; a dash where they are unknown, or not counted."""
+    return "–" if value is None else f"{value:,.2f}"
+
+
+def span_text(span: Span | None, write: Callable[[float | None], str]) -> str:
+    """Write a least and a most, once where both read the same."""
+    if span is None:
+        return "–"
+    least, most = map(write, span)
+    return least if least == most else f"{least} – {most}"

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from shardmill.core import charts
+from shardmill.core.cost_rows import cost_table
 from shardmill.core.page import Figure, LabelRow, Page, Section, Setting, Shown, count_text, score_text
 from shardmill.core.report import Found, ShardRow, TaskOutcome, group_rejects, shard_rows, task_rows
+from shardmill.specs.cluster_run import ClusterRun, section_of
+from shardmill.specs.record_rejects import RecordReject
 from shardmill.specs.records import MetricsReport, ModelManifest
+from shardmill.specs.train_on_records import TrainOnRecordsSpec
 from shardmill.specs.video_pipeline import VideoPipelineSpec
 
 MAX_SHARD_ROWS = 60
+MAX_LABEL_ROWS = 500
 MAX_WORKER_LINES = 3
 METRICS = {
     "gap": (
@@ -42,7 +47,7 @@ def make_page(found: Found, tasks: Sequence[TaskOutcome], failure: str, shown: S
         run=found.run.run,
         started=found.run.started,
         dataset=asked.dataset,
-        source=asked.source,
+        source=_source(asked),
         state="failed" if failure or failed else "succeeded" if metrics else "unfinished",
         failed_task=failed,
         failure=failure,
@@ -52,6 +57,7 @@ def make_page(found: Found, tasks: Sequence[TaskOutcome], failure: str, shown: S
         metrics=_metric_figures(metrics) if metrics else (),
         ablations=_ablation_bars(metrics) if metrics else (),
         labels=_label_rows(metrics) if metrics else (),
+        labels_left_out=max(0, len(metrics.labels) - MAX_LABEL_ROWS) if metrics else 0,
         curve=charts.line_chart(_loss_series(found.model)) if found.model else None,
         videos=metrics.videos if metrics else None,
         shown=tuple(shown),
@@ -60,7 +66,9 @@ def make_page(found: Found, tasks: Sequence[TaskOutcome], failure: str, shown: S
         shards=kept,
         shards_left_out=len(rows) - len(kept),
         rejects=group_rejects(found.manifests),
+        record_rejects=_record_rejects(found),
         tasks=task_rows(tasks),
+        costs=cost_table(found, task_rows(tasks)) if found.clusters else None,
         settings=settings(asked),
         origins=_origins(found),
     )
@@ -74,20 +82,61 @@ def _rows_to_show(rows: Sequence[ShardRow]) -> tuple[ShardRow, ...]:
 
 
 def _counts(found: Found, rows: Sequence[ShardRow]) -> tuple[Figure, ...]:
-    totals = found.totals
     model, records = found.model, found.records
     figures: dict[str, int | None] = {
-        "shards": totals.shards,
-        "videos": totals.videos,
-        "clips": totals.clips,
-        "videos not encoded again": totals.copied,
-        "rejects": totals.rejects,
+        **(_record_counts(found) if isinstance(found.run.asked, TrainOnRecordsSpec) else _video_counts(found)),
         "labels": len(records.vocabulary) if records else None,
         "training videos": sum(part.records for part in records.train) if records else None,
         "validation videos": sum(part.records for part in records.validation) if records else None,
         "epochs": found.run.asked.epochs if model else None,
     }
+    if found.metrics and found.metrics.rejected:
+        figures["validation records not read"] = found.metrics.rejected
     return tuple(Figure(name, count_text(value)) for name, value in figures.items())
+
+
+def _video_counts(found: Found) -> dict[str, int | None]:
+    totals = found.totals
+    return {
+        "shards": totals.shards,
+        "videos": totals.videos,
+        "clips": totals.clips,
+        "videos not encoded again": totals.copied,
+        "rejects": totals.rejects,
+    }
+
+
+def _record_counts(found: Found) -> dict[str, int | None]:
+    told = found.found_records
+    return {
+        "files": told.files if told else None,
+        "records": told.records if told else None,
+        "files not used": len(told.broken) if told else None,
+        "records not used": told.rejected_records if told else None,
+    }
+
+
+def _record_rejects(found: Found) -> tuple[RecordReject, ...] | None:
+    """Give files and records that could not be used; None where the run does not begin with records."""
+    if not isinstance(found.run.asked, TrainOnRecordsSpec):
+        return None
+    return (*found.found_records.broken, *found.found_records.rejects) if found.found_records else ()
+
+
+def _source(asked: VideoPipelineSpec | TrainOnRecordsSpec) -> str:
+    if isinstance(asked, TrainOnRecordsSpec) and asked.origin == "mirror":
+        return f"{asked.mirror}/{asked.train_partition}"
+    return asked.source
+
+
+def _recipes(found: Found) -> list[tuple[str, str]]:
+    if not isinstance(found.run.asked, VideoPipelineSpec):
+        return []
+    asked, digest = found.run.asked, found.labels_digest
+    return [
+        ("clips' recipe", asked.split_recipe.hash),
+        ("records' recipe", asked.feature_recipe(digest).hash if digest else "–"),
+    ]
 
 
 def _metric_figures(metrics: MetricsReport) -> tuple[Figure, ...]:
@@ -97,7 +146,8 @@ def _metric_figures(metrics: MetricsReport) -> tuple[Figure, ...]:
 
 
 def _ablation_bars(metrics: MetricsReport) -> tuple[charts.Bar, ...]:
-    values = {"all of it": metrics.gap} | {name: getattr(metrics, field) for field, (name, _) in ABLATIONS.items()}
+    taken = {name: getattr(metrics, field) for field, (name, _) in ABLATIONS.items()}
+    values = {"all of it": metrics.gap} | {name: value for name, value in taken.items() if value is not None}
     notes = dict(ABLATIONS.values())
     made = charts.bars(values, longest=1.0, main="all of it")
     return tuple(charts.Bar(bar.name, bar.value, bar.share, bar.main, notes.get(bar.name, "")) for bar in made)
@@ -112,7 +162,7 @@ def _label_rows(metrics: MetricsReport) -> tuple[LabelRow, ...]:
             score.positives,
             score.training_positives,
         )
-        for score in scored
+        for score in scored[:MAX_LABEL_ROWS]
     )
 
 
@@ -120,7 +170,7 @@ def _loss_series(model: ModelManifest) -> dict[str, list[charts.Point]]:
     """Give the losses by epoch: on training and validation videos, and each worker's, or the span of many."""
     history = model.history
     series: dict[str, list[charts.Point]] = {
-        "training": [(entry.epoch, entry.loss) for entry in history],
+        "training": [(entry.epoch, entry.loss) for entry in history if entry.loss is not None],
         "validation": [(entry.epoch, entry.validation_loss) for entry in history if entry.validation_loss is not None],
     }
     told = [entry for entry in history if entry.worker_losses]
@@ -134,15 +184,17 @@ def _loss_series(model: ModelManifest) -> dict[str, list[charts.Point]]:
     return series
 
 
-def settings(asked: VideoPipelineSpec) -> tuple[Section, ...]:
+def settings(asked: ClusterRun) -> tuple[Section, ...]:
     """List what was asked, field by field, in the sections of the trigger form."""
     sections: dict[str, list[Setting]] = {}
     for name, field in type(asked).model_fields.items():
-        extra = field.json_schema_extra
-        section = str(extra.get("section", "Other")) if isinstance(extra, dict) else "Other"
+        if name == "pipeline":  # no setting: the run's name says it
+            continue
         value = getattr(asked, name)
         meaning = (field.description or "").replace("`", "")
-        sections.setdefault(section, []).append(Setting(name, str(value), meaning, value != field.default))
+        sections.setdefault(section_of(type(asked), name), []).append(
+            Setting(name, str(value), meaning, value != field.default)
+        )
     return tuple(Section(name, tuple(found)) for name, found in sections.items())
 
 
@@ -156,8 +208,7 @@ def _origins(found: Found) -> tuple[tuple[str, str], ...]:
             if found.model
             else "–",
         ),
-        ("clips' recipe", run.asked.split_recipe.hash),
-        ("records' recipe", run.asked.feature_recipe(found.labels_digest).hash if found.labels_digest else "–"),
+        *_recipes(found),
     ]
     tools: dict[str, set[str]] = {}
     for manifests in found.manifests.values():

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from shardmill.core.layout import shard_name
 from shardmill.specs.manifest import SourceObject
+from shardmill.specs.training import TrainSpec
 from shardmill.specs.value import parse_shard_range
 
 MEGABYTE = 1_000_000
@@ -14,6 +15,16 @@ MAX_BATCHES = 1000
 
 class BadRequestError(ValueError):
     """What was asked cannot be done; trying again does not help."""
+
+
+def check_trainer(asked: TrainSpec) -> None:
+    """Refuse what only Elephas does of another trainer. Raises BadRequestError."""
+    for name in ("mode", "frequency"):
+        found = getattr(asked, name)
+        if asked.trainer != "elephas" and found != TrainSpec.model_fields[name].default:
+            raise BadRequestError(
+                f"{name}: only elephas has it, found {found} for {asked.trainer}: take trainer elephas, or leave it out"
+            )
 
 
 def choose_shards(asked: str, found: Mapping[int, SourceObject], where: str) -> dict[int, SourceObject]:
@@ -66,8 +77,8 @@ def _fill_batches(shards: Mapping[int, int], aim: int) -> list[list[int]]:
     return batches
 
 
-def check_enough_records(counts: Mapping[str, int], *, workers: int, batch_size: int) -> None:
-    """Refuse a training that Elephas would silently skip: a worker trains only on more rows than a batch holds.
+def check_enough_records(counts: Mapping[str, int], asked: TrainSpec) -> None:
+    """Refuse a training without records, and one that Elephas would silently skip.
 
     Raises:
         BadRequestError: with the counts, naming the fields to change.
@@ -77,11 +88,14 @@ def check_enough_records(counts: Mapping[str, int], *, workers: int, batch_size:
         raise BadRequestError(
             f"validation_share: {train} training and {validation} validation records: add shards or raise the share"
         )
-    if train // workers <= batch_size:
+    each = train // asked.ranks
+    if not each:
+        raise BadRequestError(f"workers: {train} training records for {asked.ranks} workers: lower it, or add shards")
+    if asked.trainer == "elephas" and each <= asked.batch_size:
         raise BadRequestError(
-            f"batch_size: {train} training records on {workers} workers are {train // workers} each, "
-            f"and a worker trains only on more than batch_size = {batch_size}: "
-            "lower batch_size or workers, or add shards"
+            f"batch_size: {train} training records on {asked.ranks} workers are {each} each, "
+            f"and a worker of Elephas trains only on more than batch_size = {asked.batch_size}: "
+            "lower batch_size or workers, add shards, or take another trainer"
         )
 
 

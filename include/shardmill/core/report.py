@@ -9,8 +9,12 @@ from dataclasses import dataclass, field
 from typing import get_args
 
 from shardmill.specs.manifest import Manifest, Reject, Stage
+from shardmill.specs.prices import Span
+from shardmill.specs.record_files import FoundRecords
 from shardmill.specs.records import MetricsReport, ModelManifest, RecordSet
-from shardmill.specs.run import RunSpec
+from shardmill.specs.run import RunClusters, RunSpec
+from shardmill.specs.spent import RunSpent
+from shardmill.specs.train_on_records import TrainOnRecordsSpec
 
 STAGES: tuple[Stage, ...] = get_args(Stage)
 EXAMPLES = 4
@@ -106,6 +110,33 @@ class TaskRow:
 
 
 @dataclass(frozen=True)
+class CostRow:
+    """Something that takes time or money: as it was planned, and as it came. None is unknown, or not counted."""
+
+    what: str
+    planned_hours: Span | None = None
+    planned_usd: Span | None = None
+    hours: float | None = None
+    usd: float | None = None
+    remark: str = ""
+    part: bool = False
+    """Whether it is a part of the row above."""
+
+
+@dataclass(frozen=True)
+class CostTable:
+    """What a run was planned to cost, and what it came to."""
+
+    summary: str
+    """The plan in a line."""
+    rows: tuple[CostRow, ...]
+    total: CostRow
+    """Of what is counted in USD."""
+    lines: tuple[str, ...]
+    """The plan in words."""
+
+
+@dataclass(frozen=True)
 class Totals:
     """A run's counts over all its shards; None where the run did not come so far."""
 
@@ -130,7 +161,13 @@ class Found:
     records: RecordSet | None = None
     model: ModelManifest | None = None
     metrics: MetricsReport | None = None
+    clusters: RunClusters | None = None
+    spent: RunSpent | None = None
+    to_do: Mapping[Stage, frozenset[int]] = field(default_factory=dict)
+    """Shards that were to be done when the run was planned."""
     predictions: tuple[Prediction, ...] = ()
+    found_records: FoundRecords | None = None
+    """Of a run that trains on records that were there."""
 
     @property
     def totals(self) -> Totals:
@@ -143,6 +180,20 @@ class Found:
             clips=sum(video.clips for manifest in clips for video in manifest.videos) if clips else None,
             copied=sum(video.copied for manifest in clips for video in manifest.videos) if clips else None,
             rejects=sum(len(manifest.rejects) for manifest in every) if clips else None,
+        )
+
+    @property
+    def stored(self) -> int:
+        """Bytes of the parts of all shards that were to be done, at the stages where they were, or of copied files."""
+        asked = self.run.asked
+        if isinstance(asked, TrainOnRecordsSpec):
+            return self.found_records.bytes if self.found_records and asked.copies else 0
+        return sum(
+            part.size
+            for stage, by_shard in self.manifests.items()
+            for shard, manifest in by_shard.items()
+            if shard in self.to_do.get(stage, ())
+            for part in manifest.parts
         )
 
 

@@ -2,129 +2,82 @@
 
 from __future__ import annotations
 
-import itertools
+import contextlib
+import operator
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from shardmill.adapters.model_store import OtherModelError, find_model, load_weights
-from shardmill.adapters.records import read_records
+from shardmill.adapters.model_store import OtherModelError, find_model, load_trained
 from shardmill.adapters.run_folder import load_run
 from shardmill.adapters.store import MissingObjectError, Store, read_sealed
-from shardmill.core import metrics
-from shardmill.core.ablations import VARIANTS, TrainingMeans, constant_scores, variants
-from shardmill.specs.records import (
-    LabelScore,
-    MetricsReport,
-    ModelManifest,
-    Predictions,
-    RecordSet,
-    VideoPrediction,
-    model_inputs,
-)
+from shardmill.core.ablations import variants
+from shardmill.core.evaluation import REJECTS, Evaluation, Found, listed_of, metrics_of, report_of
+from shardmill.core.record_rejects import check_record_rejects
+from shardmill.core.rejects import ReconcileError
+from shardmill.core.worker_shares import PartSlice, worker_shares
+from shardmill.specs.record_rejects import RejectTally
+from shardmill.specs.records import MetricsReport, ModelManifest, Predictions, RecordPart, RecordSet, model_inputs
 from shardmill.specs.run import RunSpec
-
-if TYPE_CHECKING:
-    from shardmill.adapters.spark_session import Row
 
 METRICS_KEY = "metrics.json"
 PREDICTIONS_KEY = "predictions.json"
 SCORE_BATCH = 32
-TOP_LABELS = 5
-MOST_LISTED = 10_000
+MEAN_BATCH = 1024
+"""Videos of a batch where the model takes means of videos."""
+MOST_NAMED = 20
+"""Rejects that are named in the log; all are counted."""
 
 
-@dataclass(frozen=True, eq=False)
-class Scored:
-    """The validation videos, ordered by id, with their scores for each variant of the input."""
+@dataclass(frozen=True)
+class Scorer:
+    """Scores shares of records on the executors, which read the lake themselves, all variants of each batch."""
 
-    ids: tuple[str, ...]
-    truth: np.ndarray
-    """bool [videos, labels]."""
-    scores: dict[str, np.ndarray]
-    """float32 [videos, labels] by variant."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Scorer:
-    """Scores rows on the executors, all variants of each batch."""
-
+    folder: str
+    """URI of the run's folder."""
     manifest: ModelManifest
-    arrays: Any
-    """Broadcast arrays of the model."""
+    max_frames: int
 
-    def __call__(self, rows: Iterable[Row]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-        from shardmill.adapters.two_stream_model import score, scoring_model, set_named_weights
+    def __call__(self, share: Sequence[PartSlice]) -> list[Found]:
+        """Score a share; memory does not grow with it."""
+        from shardmill.adapters.keras_models import model_level, score, scoring_model, set_named_weights
+        from shardmill.adapters.record_batches import BatchPlan, RecordBatches
 
-        model = scoring_model(len(self.manifest.vocabulary), self.manifest.training)
-        arrays = dict(self.arrays.value)
-        means = TrainingMeans(arrays.pop("mean.rgb"), arrays.pop("mean.audio"))
-        set_named_weights(model, arrays)
-        remaining = iter(rows)
-        while batch := list(itertools.islice(remaining, SCORE_BATCH)):
-            frames, ids = np.stack([row.frames for row in batch]), [row.id for row in batch]
-            inputs = variants(frames, ids, means, self.manifest.training.seed)
-            scores = np.stack([score(model, variant, SCORE_BATCH) for variant in inputs], axis=1)
-            yield from ((row.id, row.truth > 0, of_video) for row, of_video in zip(batch, scores, strict=True))
-
-
-def _gather(found: Iterable[tuple[str, np.ndarray, np.ndarray]]) -> Scored:
-    ids, truth, scores = zip(*sorted(found, key=lambda item: item[0]), strict=True)
-    by_variant = np.stack(scores, axis=1)
-    return Scored(tuple(ids), np.stack(truth), dict(zip(VARIANTS, by_variant, strict=True)))
-
-
-def score_records(run: RunSpec, store: Store, records: RecordSet, manifest: ModelManifest) -> Scored:
-    """Score the validation records on the executors."""
-    from shardmill.adapters.spark_session import record_rows, spark_context
-
-    arrays = load_weights(store, manifest)
-    with spark_context(f"evaluate {run.run}") as context:
-        partitions = min(len(records.validation), max(context.defaultParallelism, 1))
-        rows = record_rows(context, records.validation, records, read_records=read_records, partitions=partitions)
-        return _gather(rows.mapPartitions(_Scorer(manifest, context.broadcast(arrays))).collect())
-
-
-def measure(scored: Scored, manifest: ModelManifest) -> MetricsReport:
-    """Compute the metrics and those of the ablations."""
-    scores, truth = scored.scores["full"], scored.truth
-    constant = constant_scores(manifest.label_counts, manifest.train_records, len(truth))
-    by_label = metrics.label_average_precisions(scores, truth)
-    return MetricsReport(
-        inputs=manifest.inputs,
-        videos=len(truth),
-        loss=metrics.binary_cross_entropy(scores, truth),
-        gap=metrics.global_average_precision(scores, truth),
-        map=float(by_label.mean()),
-        hit_at_1=metrics.hit_at_one(scores, truth),
-        perr=metrics.precision_at_equal_recall_rate(scores, truth),
-        gap_rgb_only=metrics.global_average_precision(scored.scores["rgb_only"], truth),
-        gap_audio_only=metrics.global_average_precision(scored.scores["audio_only"], truth),
-        gap_shuffled_frames=metrics.global_average_precision(scored.scores["shuffled_frames"], truth),
-        gap_constant=metrics.global_average_precision(constant, truth),
-        labels=tuple(
-            LabelScore(label=label, average_precision=precision, positives=int(positives), training_positives=trained)
-            for label, precision, positives, trained in zip(
-                manifest.vocabulary, by_label.tolist(), truth.sum(axis=0), manifest.label_counts, strict=True
-            )
-        ),
-    )
-
-
-def predictions(scored: Scored, manifest: ModelManifest) -> Predictions:
-    """List the best labels of each video beside its true ones."""
-    names = manifest.vocabulary
-    listed = {}
-    for video, row, truth in list(zip(scored.ids, scored.scores["full"], scored.truth, strict=True))[:MOST_LISTED]:
-        best = np.argsort(-row, kind="stable")[:TOP_LABELS]
-        listed[video] = VideoPrediction(
-            labels=tuple(names[label] for label in np.flatnonzero(truth)),
-            top=tuple((names[label], round(float(row[label]), 6)) for label in best),
+        manifest = self.manifest
+        trained = load_trained(Store(self.folder), manifest)
+        model = scoring_model(len(manifest.vocabulary), manifest.training)
+        set_named_weights(model, trained.weights)
+        level = model_level(model)
+        size = MEAN_BATCH if level == "video" else SCORE_BATCH
+        plan = BatchPlan(
+            size, len(manifest.vocabulary), self.max_frames, level, shuffle=False, memory_mb=0, max_reject_share=1.0
         )
-    return Predictions(inputs=manifest.inputs, videos=len(scored.ids), listed=listed)
+        batches, evaluation = RecordBatches(share, plan, rank=0), Evaluation(manifest)
+        with contextlib.closing(batches):
+            for batch in batches.epoch(0):
+                inputs = variants(batch.frames, batch.ids, trained.means, manifest.training.seed)
+                scores = {name: score(model, table, size)[: batch.records] for name, table in inputs.items()}
+                evaluation.add(batch.ids[: batch.records], batch.truth[: batch.records], scores)
+        return evaluation.found(batches.rejects)
+
+
+Spread = Callable[[str, Scorer, Sequence[RecordPart]], dict[str, bytes]]
+"""Has a scorer score the records of parts, given a name for the work; gives what was found by its name."""
+
+
+def on_spark(name: str, scorer: Scorer, parts: Sequence[RecordPart]) -> dict[str, bytes]:
+    """Score the records of parts on the executors; give what was found by its name, added up there."""
+    from shardmill.adapters.spark_session import spark_context
+
+    with spark_context(name) as context:
+        workers = min(sum(part.records for part in parts), max(context.defaultParallelism, 1))
+        shares = worker_shares(parts, workers)
+        found = context.parallelize(shares, len(shares)).flatMap(scorer).keyBy(_name).reduceByKey(operator.add)
+        return {name: one.content for name, one in found.collect()}
+
+
+def _name(found: Found) -> str:
+    return found.name
 
 
 def find_metrics(store: Store, inputs: str) -> MetricsReport | None:
@@ -141,35 +94,56 @@ def find_metrics(store: Store, inputs: str) -> MetricsReport | None:
     return report
 
 
-def evaluate(run: RunSpec, store: Store) -> MetricsReport:
+def evaluate(run: RunSpec, store: Store, spread: Spread = on_spark) -> MetricsReport:
     """Evaluate the model of a run, unless its folder holds the metrics.
 
     Args:
         store: the run's folder.
+        spread: deals the records to those who score them.
+
+    Raises:
+        TooManyRejectsError: more records than the run allows cannot be used.
+        ValueError: there are no validation records, or none with a label.
     """
     records = read_sealed(store, "records.json", RecordSet)
     inputs = model_inputs(run.asked.training, records)
-    if found := find_metrics(store, inputs):
-        print(f"already evaluated: {summary(found)}", flush=True)
-        return found
+    if known := find_metrics(store, inputs):
+        print(f"already evaluated: {summary(known)}", flush=True)
+        return known
     manifest = find_model(store, inputs)
     if manifest is None:
         raise MissingObjectError(f"{store.uri}/model/model.json is not there: train the run first")
     if not records.validation:
         raise ValueError("expected validation records, found none: raise validation_share or take more videos")
-    scored = score_records(run, store, records, manifest)
-    report = measure(scored, manifest)
+    scorer = Scorer(run.folder, manifest, records.max_frames)
+    found = spread(f"evaluate {run.run}", scorer, records.validation)
+    rejects = RejectTally.model_validate_json(found[REJECTS])
+    for reject in rejects.rejects[:MOST_NAMED]:
+        print(f"reject: {reject.file} at offset {reject.offset}: {reject.reason}", flush=True)
+    total = sum(part.records for part in records.validation)
+    check_record_rejects(rejects, total, run.asked.max_reject_share)
+    report = report_of(metrics_of(found), manifest, rejects.count)
+    _check_whole(report, total)
+    listed = Predictions(inputs=inputs, videos=report.videos, listed=listed_of(found))
     # Predictions may differ by a rounding step from those of a try that died here: the last ones are as good.
-    store.put(PREDICTIONS_KEY, predictions(scored, manifest).to_json())
+    store.put(PREDICTIONS_KEY, listed.to_json())
     if not store.put_new(METRICS_KEY, report.to_json()):
         report = find_metrics(store, inputs) or report
     print(f"evaluated: {summary(report)}", flush=True)
     return report
 
 
+def _check_whole(report: MetricsReport, total: int) -> None:
+    # What a file has lost behind a cut may be no record at all, so that there may be more rejects than expected.
+    if report.videos > total or report.videos + report.rejected < total:
+        counts = f"{report.videos} were scored and {report.rejected} rejected"
+        raise ReconcileError(f"expected {total} validation records, {counts}: evaluate again")
+
+
 def summary(report: MetricsReport) -> str:
-    """Write the metrics in a line."""
+    """Write the metrics in a line; margins only where there are any."""
     figures = {name: value for name, value in report if isinstance(value, float)}
+    figures = {name: value for name, value in figures.items() if value or not name.endswith("_margin")}
     return f"{report.videos} videos, " + ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
 
 

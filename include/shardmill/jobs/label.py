@@ -24,12 +24,12 @@ def label_table(lake: Store, run: RunSpec) -> LabelTable:
 
 def given_table(run: RunSpec, settings: StoreSettings | None) -> LabelTable:
     """Make the label table of the run's CSV."""
-    return LabelTable.from_csv(read_uri(run.asked.labels, settings).decode())
+    return LabelTable.from_csv(read_uri(run.video.labels, settings).decode())
 
 
 def _read_table(run: RunSpec, videos: Iterable[Video], settings: StoreSettings | None) -> LabelTable:
     """Make the label table from the run's CSV, else from what the clips' manifests say of each video."""
-    if run.asked.labels:
+    if run.video.labels:
         return given_table(run, settings)
     return LabelTable.from_rows({video.key: video.labels for video in videos if video.labels})
 
@@ -38,10 +38,10 @@ def _published_videos(lake: Store, run: RunSpec, shards: Iterable[int]) -> list[
     """List the videos of the run's shards that became clips."""
     videos: list[Video] = []
     for shard in shards:
-        revision = commits.latest_revision(lake, "clips", run.asked.dataset, run.asked.split_recipe.hash, shard)
+        revision = commits.latest_revision(lake, "clips", run.asked.dataset, run.video.split_recipe.hash, shard)
         if revision is None:
             raise MissingObjectError(
-                f"shard {shard:06d} has no clips of recipe {run.asked.split_recipe.hash}: split it first"
+                f"shard {shard:06d} has no clips of recipe {run.video.split_recipe.hash}: split it first"
             )
         videos.extend(revision.manifest.videos)
     return videos
@@ -57,7 +57,7 @@ def label_run(lake: Store, run: RunSpec, shards: Iterable[int], settings: StoreS
     table = _read_table(run, published, settings)
     videos = [video.key for video in published]
     labelled = count_labelled(videos, table.rows)
-    origin = run.asked.labels or "the videos' .info.json"
+    origin = run.video.labels or "the videos' .info.json"
     if not labelled:
         raise BadRequestError(
             f"labels: {origin} names {len(table.rows)} videos, "

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from shardmill.adapters import run_folder
 from shardmill.adapters.access import Access
 from shardmill.adapters.extractors import ExtractorError, check_extractor
 from shardmill.adapters.roots import Roots
+from shardmill.adapters.run_folder import run_name
 from shardmill.adapters.shard_index import Asked, survey_shards
 from shardmill.adapters.store import MissingObjectError, Store, StoreSettings, read_uri
 from shardmill.core import layout, planning
@@ -21,8 +19,7 @@ from shardmill.specs.manifest import SourceObject
 from shardmill.specs.run import PlannedShard, RunPlan, RunSpec
 from shardmill.specs.video_pipeline import VideoPipelineSpec
 
-LONGEST_NAME = 63
-_NOT_IN_A_NAME = re.compile(r"[^a-z0-9._-]+")
+__all__ = ["Planned", "list_source", "look", "plan_run", "run_name"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ class Planned:
         unfinished, shards = self.plan.unfinished, len(self.plan.shards)
         size = sum(planned.source.size for planned in unfinished) / planning.MEGABYTE
         todo = f"{len(unfinished)} to do ({size:.1f} MB) in {len(self.batches)} batches" if unfinished else "all done"
-        return f"{shards} shards of {self.run.asked.source}: {todo}"
+        return f"{shards} shards of {self.run.video.source}: {todo}"
 
     @property
     def lines(self) -> Iterator[str]:
@@ -55,30 +52,20 @@ class Planned:
             yield f"shard {layout.shard_name(planned.shard)}: {why}"
 
 
-def run_name(run_id: str) -> str:
-    """Make a folder's name of a run id: small letters, digits, '.', '_' and '-'.
-
-    An id that is no such name gets a hash of it at its end, for two ids must never become one run.
-    """
-    name = _NOT_IN_A_NAME.sub("-", run_id.lower()).strip("-._")
-    if name == run_id and len(name) <= LONGEST_NAME:
-        return name
-    return f"{name[: LONGEST_NAME - 9]}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}".lstrip("-._")
-
-
 def plan_run(asked: VideoPipelineSpec, run_id: str, access: Access | None = None) -> Planned:
     """Check what was asked against the source and freeze it in the run's folder.
 
     A run that was planned before keeps its plan: what it works on does not move under it.
 
     Raises:
-        BadRequestError: a place that may not be used, nothing to do, an absent shard, an unreadable label table, or a
-            run of this name that asked for something else.
+        BadRequestError: a place that may not be used, nothing to do, an absent shard, an unreadable label table, what
+            the trainer does not do, or a run of this name that asked for something else.
     """
     access = access or Access()
+    planning.check_trainer(asked)
     _check_roots(asked, access.roots)
     lake = Store(asked.lake, access.lake, create=True)
-    run = _freeze_run(lake, asked, run_name(run_id))
+    run = run_folder.begin(lake, asked, run_name(run_id))
     labels = _read_labels(asked, access.settings_of(asked.labels, asked.source))
     _check_extractor(asked)
     plan = _freeze_plan(lake, run, labels, access)
@@ -88,20 +75,9 @@ def plan_run(asked: VideoPipelineSpec, run_id: str, access: Access | None = None
 
 def _check_roots(asked: VideoPipelineSpec, roots: Roots) -> None:
     roots.check_lake("lake", asked.lake)
-    for field in ("source", "labels", "extractor_weights", "projection"):
+    for field in ("source", "labels", "extractor_weights", "projection", "prices"):
         if uri := getattr(asked, field):
             roots.check_source(field, uri)
-
-
-def _freeze_run(lake: Store, asked: VideoPipelineSpec, name: str) -> RunSpec:
-    run = RunSpec(run=name, started=datetime.now(UTC).isoformat(timespec="seconds"), asked=asked)
-    frozen = run_folder.freeze(lake, name, "spec.json", run)
-    if frozen.asked != asked:
-        changed = [field for field in type(asked).model_fields if getattr(asked, field) != getattr(frozen.asked, field)]
-        raise planning.BadRequestError(
-            f"the run {name} was planned with other values of {', '.join(changed)}: trigger a new run"
-        )
-    return frozen
 
 
 def _read_labels(asked: VideoPipelineSpec, settings: StoreSettings | None) -> LabelTable | None:
@@ -155,9 +131,10 @@ def _freeze_plan(lake: Store, run: RunSpec, labels: LabelTable | None, access: A
     planned = run_folder.find(lake, run.run, "plan.json", RunPlan)
     if planned is not None:
         return planned
-    chosen = _choose(run.asked, access)
-    states = _judge(lake, run.asked, chosen, labels)
-    retry = run.asked.retry_rejects
+    asked = run.video
+    chosen = _choose(asked, access)
+    states = _judge(lake, asked, chosen, labels)
+    retry = asked.retry_rejects
     shards = tuple(_planned(states, number, source, retry=retry) for number, source in chosen.items())
     return run_folder.freeze(lake, run.run, "plan.json", RunPlan(shards=shards, notes=tuple(states.lines())))
 

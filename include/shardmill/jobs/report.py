@@ -15,8 +15,10 @@ from shardmill.core.page import Shown
 from shardmill.core.page_making import make_page
 from shardmill.core.report import STAGES, Found, Manifests, Prediction, TaskOutcome, choose_shown
 from shardmill.specs.manifest import Manifest, Stage
+from shardmill.specs.record_files import FoundRecords
 from shardmill.specs.records import MetricsReport, ModelManifest, Predictions, RecordSet
-from shardmill.specs.run import RunLabels, RunPlan, RunSpec
+from shardmill.specs.run import RunClusters, RunLabels, RunPlan, RunSpec
+from shardmill.specs.spent import RunSpent
 
 __all__ = ["RunSummary", "TaskOutcome", "summarise", "write_report"]
 
@@ -97,10 +99,16 @@ def _find(lake: Store, run: RunSpec, *, with_predictions: bool = True) -> Found:
         run=run,
         shards=shards,
         labels_digest=labels.digest if labels else "",
-        manifests=_manifests(lake, run, shards or (), labels.digest if labels else ""),
+        manifests=_manifests(lake, run, shards, labels.digest if labels else "") if shards else {},
+        found_records=find(lake, run.run, "found.json", FoundRecords),
         records=find(lake, run.run, "records.json", RecordSet),
         model=find(lake, run.run, "model/model.json", ModelManifest),
         metrics=find(lake, run.run, "metrics.json", MetricsReport),
+        clusters=find(lake, run.run, "clusters.json", RunClusters),
+        spent=find(lake, run.run, "spent.json", RunSpent),
+        to_do={stage: frozenset(one.shard for one in plan.shards if stage in one.todo) for stage in STAGES}
+        if plan
+        else {},
         predictions=_predictions(lake, run) if with_predictions else (),
     )
 
@@ -108,8 +116,8 @@ def _find(lake: Store, run: RunSpec, *, with_predictions: bool = True) -> Found:
 def _manifests(lake: Store, run: RunSpec, shards: Sequence[int], labels_digest: str) -> Manifests:
     recipes: dict[Stage, str | None] = {
         "raw": "",
-        "clips": run.asked.split_recipe.hash,
-        "features": run.asked.feature_recipe(labels_digest).hash if labels_digest else None,
+        "clips": run.video.split_recipe.hash,
+        "features": run.video.feature_recipe(labels_digest).hash if labels_digest else None,
     }
     wanted = [(stage, recipe, shard) for stage, recipe in recipes.items() if recipe is not None for shard in shards]
 

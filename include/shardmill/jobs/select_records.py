@@ -18,12 +18,12 @@ def select_records(lake: Store, run: RunSpec, shards: Iterable[int], labels: Run
     Raises:
         BadRequestError: too few records, or the list changed since the run froze it.
     """
-    recipe = run.asked.feature_recipe(labels.digest).hash
+    recipe = run.video.feature_recipe(labels.digest).hash
     revisions = [_revision(lake, run, recipe, shard) for shard in shards]
     manifests = [revision.manifest for revision in revisions]
     parts = [part for manifest in manifests for part in manifest.parts]
     counts = count_by_subset((part.subset, part.samples) for part in parts)
-    check_enough_records(counts, workers=run.asked.workers, batch_size=run.asked.batch_size)
+    check_enough_records(counts, run.asked)
     by_subset: dict[str, tuple[RecordPart, ...]] = {
         subset: tuple(
             RecordPart(uri=lake.uri_of(part.name), sha256=part.sha256, records=part.samples)
@@ -45,7 +45,7 @@ def select_records(lake: Store, run: RunSpec, shards: Iterable[int], labels: Run
 
 
 def _revision(lake: Store, run: RunSpec, recipe: str, shard: int) -> commits.Revision:
-    revision = commits.latest_revision(lake, "features", run.asked.dataset, recipe, shard)
+    revision = commits.latest_revision(lake, "features", run.video.dataset, recipe, shard)
     if revision is None:
         raise MissingObjectError(f"shard {shard:06d} has no records of recipe {recipe}: make its features first")
     return revision

@@ -51,7 +51,7 @@ def shards_to_split(run: RunSpec, plan: RunPlan) -> tuple[PlannedShard, ...]:
 
     The last tasks of a job are then short ones, so that nodes wait little for one another.
     """
-    stages = {"clips", "features"} if run.asked.fused else {"clips"}
+    stages = {"clips", "features"} if run.video.fused else {"clips"}
     return tuple(sorted((one for one in plan.shards if stages & one.todo.keys()), key=lambda one: -one.source.size))
 
 
@@ -101,7 +101,7 @@ def split_run(run: RunSpec, lake: Store, how: Splitting, say: Callable[[str], No
     if failures:
         raise _failed(run, lake, failures, len(shards))
     seconds = round(time.monotonic() - started, 3)
-    done = SplitResult(recipe=run.asked.split_recipe.hash, shards=tuple(sorted(shards)), seconds=seconds)
+    done = SplitResult(recipe=run.video.split_recipe.hash, shards=tuple(sorted(shards)), seconds=seconds)
     say(f"split {len(shards)} shards in {seconds:.1f} s")
     return freeze(lake, run.run, RESULT, done)
 

@@ -36,6 +36,8 @@ class Airflow:
     state: Path
     port: int
     aws_endpoint: str
+    history_url: str = ""
+    """Of Spark's history server, where there is one."""
 
     @property
     def url(self) -> str:
@@ -78,9 +80,10 @@ def _write_private(path: Path, text: str) -> None:
     unfinished.rename(path)
 
 
-def aws_connection(endpoint: str) -> str:
+def aws_connection(endpoint: str, history_url: str = "") -> str:
     """Write the connection ``aws_default`` as Airflow reads it from the environment."""
     extra = {"region_name": "us-east-1", "endpoint_url": endpoint}
+    extra |= {"spark_history_url": history_url} if history_url else {}
     return json.dumps({"conn_type": "aws", "login": "testing", "password": "testing", "extra": extra})
 
 
@@ -118,7 +121,7 @@ def environment(airflow: Airflow, caller: Mapping[str, str] = os.environ) -> dic
         **{f"AIRFLOW__{name}": str(value) for name, value in settings.items()},
         "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
         "AIRFLOW_HOME": str(home),
-        "AIRFLOW_CONN_AWS_DEFAULT": aws_connection(airflow.aws_endpoint),
+        "AIRFLOW_CONN_AWS_DEFAULT": aws_connection(airflow.aws_endpoint, airflow.history_url),
         SOURCES: f"{SOURCE_ROOT} {caller.get(SOURCES, '')}".strip(),
         LAKES: f"{LAKE_ROOT} {caller.get(LAKES, '')}".strip(),
         "PYTHONUNBUFFERED": "1",

@@ -15,13 +15,15 @@ from pathlib import Path
 
 import shardmill
 from shardmill.adapters.store import StoreSettings
+from shardmill.jobs.sample_records import put_record_sample
 from shardmill.laptop import postgres
-from shardmill.laptop.airflow import PROCESSES, USER, Airflow, command, environment, free_port, keys
+from shardmill.laptop.airflow import LAKE_ROOT, PROCESSES, USER, Airflow, command, environment, free_port, keys
 from shardmill.laptop.processes import ProcessError, Processes
 from shardmill.laptop.rest import AirflowApi
 
 API_PORT = 8080
 AWS_PORT = 5600
+HISTORY_PORT = 18080
 START_MINUTES = 6
 Say = Callable[[str], None]
 
@@ -33,6 +35,8 @@ class StackAddress:
     pid: int
     url: str
     aws_endpoint: str
+    history_url: str = ""
+    """Of Spark's history server; empty where none was asked for."""
 
     @property
     def store_settings(self) -> StoreSettings:
@@ -80,8 +84,16 @@ def open_api(address: StackAddress, state: Path) -> AirflowApi:
 
 
 @contextmanager
-def stack(state: Path, say: Say = print, *, slots: int = 2) -> Iterator[tuple[StackAddress, Processes]]:
+def stack(
+    state: Path, say: Say = print, *, slots: int = 2, history: bool = False
+) -> Iterator[tuple[StackAddress, Processes]]:
     """Run everything for the length of a with block.
+
+    Args:
+        state: folder of all that is kept.
+        say: gets a line for each thing that is started.
+        slots: Spark workers of each cluster.
+        history: whether Spark's history server is wanted too.
 
     Raises:
         StackBusyError: the state folder is in use.
@@ -98,27 +110,29 @@ def stack(state: Path, say: Say = print, *, slots: int = 2) -> Iterator[tuple[St
         lock.flush()
         with Processes(state / "logs") as processes:
             try:
-                address = _start(processes, state, say, slots)
+                address = _start(processes, state, say, slots, history)
                 yield address, processes
             finally:
                 say("stopping what was started")
                 (state / "running.json").unlink(missing_ok=True)
 
 
-def _start(processes: Processes, state: Path, say: Say, slots: int) -> StackAddress:
+def _start(processes: Processes, state: Path, say: Say, slots: int, history: bool) -> StackAddress:
     started = time.monotonic()
     aws = _start_local_aws(processes, state, slots)
     say(f"local AWS at {aws}")
+    put_record_sample(settings=StoreSettings(aws, "us-east-1", "testing", "testing"))
     bare = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
     processes.start("postgres", postgres.server_command(state), bare)
     postgres.create_database(state)
-    airflow = Airflow(project_folder(), state, free_port(API_PORT), aws)
+    history_url = _start_history(processes, state, aws) if history else ""
+    airflow = Airflow(project_folder(), state, free_port(API_PORT), aws, history_url)
     settings = environment(airflow)
     say("preparing Airflow's database")
     processes.run("db-migrate", command("db", "migrate"), settings)
     for name, arguments in PROCESSES.items():
         processes.start(name, command(*arguments), settings)
-    address = StackAddress(os.getpid(), airflow.url, aws)
+    address = StackAddress(os.getpid(), airflow.url, aws, history_url)
     _wait_until_healthy(processes, address, state)
     unfinished = state / "running.unfinished"
     unfinished.write_text(json.dumps(asdict(address)))
@@ -137,6 +151,15 @@ def _start_local_aws(processes: Processes, state: Path, slots: int) -> str:
     processes.start("local-aws", [*argv, "--slots", str(slots)], {**inherited, "PYTHONUNBUFFERED": "1"})
     _wait(processes, told.exists, "the local AWS to listen", 60)
     return str(json.loads(told.read_text())["endpoint"])
+
+
+def _start_history(processes: Processes, state: Path, aws: str) -> str:
+    port = free_port(HISTORY_PORT)
+    argv = [sys.executable, "-m", "shardmill.laptop.history", "--lake", LAKE_ROOT, "--endpoint", aws]
+    argv += ["--folder", str(state / "history"), "--port", str(port)]
+    inherited = {name: os.environ[name] for name in ("HOME", "PATH", "LANG", "TMPDIR") if name in os.environ}
+    processes.start("history", argv, {**inherited, "PYTHONUNBUFFERED": "1"})
+    return f"http://127.0.0.1:{port}"
 
 
 def _wait_until_healthy(processes: Processes, address: StackAddress, state: Path) -> None:

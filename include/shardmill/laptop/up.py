@@ -37,8 +37,9 @@ def _stay(state: Path, slots: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell started us with SIGINT ignored
         signal.signal(number, _interrupt)
     try:
-        with stack(state, slots=slots) as (address, processes):
+        with stack(state, slots=slots, history=True) as (address, processes):
             print(f"\n  {address.url}   log in as {USER} / {keys(state)['password']}", flush=True)
+            print(f"  {address.history_url}  Spark's history: the applications of all clusters", flush=True)
             print("  end it by Ctrl-C or `make down`", flush=True)
             while True:
                 processes.check()

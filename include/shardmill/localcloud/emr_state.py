@@ -20,6 +20,9 @@ class Reason:
 
     code: str = ""
     message: str = ""
+    error_code: str = ""
+    """Code of the ErrorDetails, where EMR has one for it."""
+    error_data: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,7 +13,8 @@ from botocore.validate import ParamValidator
 from werkzeug.wrappers import Request, Response
 
 from shardmill.localcloud.emr_api import EmrApi
-from shardmill.localcloud.refusals import RefusedError
+from shardmill.localcloud.fault_board import FaultBoard
+from shardmill.localcloud.request_refused import RefusedError
 
 _LOG = logging.getLogger(__name__)
 _CONTENT_TYPE = "application/x-amz-json-1.1"
@@ -21,8 +23,9 @@ _CONTENT_TYPE = "application/x-amz-json-1.1"
 class EmrApp:
     """A WSGI application that speaks EMR's protocol; requests are checked against botocore's service model."""
 
-    def __init__(self, api: EmrApi) -> None:
+    def __init__(self, api: EmrApi, faults: FaultBoard) -> None:
         self._api = api
+        self._faults = faults
         self._model = botocore.session.get_session().get_service_model("emr")
         self._validator = ParamValidator()
 
@@ -30,7 +33,11 @@ class EmrApp:
         request = Request(environ)
         operation = request.headers.get("X-Amz-Target", "").partition(".")[2]
         try:
+            if self._faults.strikes_call("throttle", operation):
+                raise RefusedError("Rate exceeded", "ThrottlingException")
             response = _answer(200, self._perform(operation, request.get_data()))
+            if self._faults.strikes_call("lost_answer", operation):
+                _hang_up(environ, operation)
         except RefusedError as error:
             _LOG.info("refused operation=%s message=%s", operation, error)
             response = _answer(400, {"__type": error.code, "message": str(error)})
@@ -50,6 +57,13 @@ class EmrApp:
             if report.has_errors():
                 raise RefusedError(report.generate_report())
         return perform(parameters)
+
+
+def _hang_up(environ: dict[str, Any], operation: str) -> None:
+    """Close the connection without an answer: what was asked for has taken effect."""
+    _LOG.info("the answer is lost operation=%s", operation)
+    environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+    raise ConnectionAbortedError(f"the answer to {operation} is lost on request")
 
 
 def _answer(status: int, content: dict[str, Any]) -> Response:

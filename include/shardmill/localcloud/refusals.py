@@ -7,27 +7,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shardmill.localcloud.emr_state import ALIVE, OPEN_STEP, Cluster
-from shardmill.localcloud.releases import RELEASE_LABELS, RETIRED_FAMILIES, instance_types, smallest_root_volume
+from shardmill.localcloud.fleet_refusals import check_nodes
+from shardmill.localcloud.image_refusals import Image, check_images
+from shardmill.localcloud.releases import RELEASE_LABELS
+from shardmill.localcloud.request_refused import RefusedError
 
 MAX_OPEN_STEPS = 256
+MAX_BOOTSTRAP_ACTIONS = 16
 MIN_IDLE_SECONDS, MAX_IDLE_SECONDS = 60, 604_800
 ACTIONS_ON_FAILURE = ("TERMINATE_JOB_FLOW", "TERMINATE_CLUSTER", "CANCEL_AND_WAIT", "CONTINUE")
-
-
-class RefusedError(ValueError):
-    """AWS would not do this; ``code`` is the error's name in the answer."""
-
-    def __init__(self, message: str, code: str = "ValidationException") -> None:
-        super().__init__(message)
-        self.code = code
 
 
 @dataclass(frozen=True)
 class Holdings:
     """What an account holds of the things that a cluster names."""
 
-    images: Mapping[str, int] = field(default_factory=dict)
-    """Size of the root volume in GiB by the id of each available image."""
+    images: Mapping[str, Image] = field(default_factory=dict)
+    """The available images by id."""
     roles: frozenset[str] = frozenset()
     instance_profiles: frozenset[str] = frozenset()
 
@@ -40,8 +36,10 @@ def check_cluster(request: Mapping[str, Any], holdings: Holdings) -> None:
     if label not in RELEASE_LABELS:
         raise RefusedError(f"The supplied release label is invalid: {label}.")
     _check_roles(request, holdings)
-    _check_groups(label, request["Instances"])
-    _check_image(request, label, holdings)
+    check_nodes(label, request["Instances"])
+    check_images(request, label, holdings.images)
+    if len(request.get("BootstrapActions", ())) > MAX_BOOTSTRAP_ACTIONS:
+        raise RefusedError(f"At most {MAX_BOOTSTRAP_ACTIONS} bootstrap actions are allowed.")
     if (policy := request.get("AutoTerminationPolicy")) is not None:
         check_idle_timeout(policy)
     concurrency = check_concurrency(request.get("StepConcurrencyLevel", 1))
@@ -58,49 +56,6 @@ def _check_roles(request: Mapping[str, Any], holdings: Holdings) -> None:
         raise RefusedError(f"Invalid ServiceRole: {service}.")
     if profile.rpartition("/")[2] not in holdings.instance_profiles:
         raise RefusedError(f"Invalid InstanceProfile: {profile}.")
-
-
-def _check_groups(label: str, instances: Mapping[str, Any]) -> None:
-    if instances.get("InstanceFleets"):
-        raise RefusedError(
-            "The local EMR takes instance groups only: use Instances.InstanceGroups, not InstanceFleets."
-        )
-    groups = instances.get("InstanceGroups", ())
-    if groups and instances.get("MasterInstanceType"):
-        raise RefusedError("Specify either InstanceGroups or MasterInstanceType, not both.")
-    types = [group["InstanceType"] for group in groups]
-    types += [instances[key] for key in ("MasterInstanceType", "SlaveInstanceType") if instances.get(key)]
-    if not types:
-        raise RefusedError("Instances: specify InstanceGroups, or MasterInstanceType.")
-    roles = [group["InstanceRole"] for group in groups]
-    if groups and roles.count("MASTER") != 1:
-        raise RefusedError(f"Exactly one MASTER instance group is required, found {roles.count('MASTER')}.")
-    if roles.count("CORE") > 1:
-        raise RefusedError(f"At most one CORE instance group is allowed, found {roles.count('CORE')}.")
-    if "TASK" in roles and "CORE" not in roles:
-        raise RefusedError("A TASK instance group needs a CORE instance group.")
-    for name in types:
-        if name not in instance_types(label) and name.partition(".")[0] not in RETIRED_FAMILIES:
-            raise RefusedError(f"Instance type '{name}' is not supported by release {label}.")
-        if name.partition(".")[0] in RETIRED_FAMILIES:
-            raise RefusedError(f"Instance type '{name}' is retired: EMR lists it, EC2 does not start it any more.")
-
-
-def _check_image(request: Mapping[str, Any], label: str, holdings: Holdings) -> None:
-    groups = request["Instances"].get("InstanceGroups", ())
-    named = [request.get("CustomAmiId"), *(group.get("CustomAmiId") for group in groups)]
-    images = [image for image in named if image]
-    for image in images:
-        if image not in holdings.images:
-            raise RefusedError(f"The supplied custom AMI {image} does not exist or is not available to this account.")
-    size = request.get("EbsRootVolumeSize")
-    if size is None:
-        return
-    smallest = max([smallest_root_volume(label), *(holdings.images[image] for image in images)])
-    if size < smallest:
-        raise RefusedError(
-            f"EbsRootVolumeSize {size} GiB is too small: release {label} with this image needs at least {smallest} GiB."
-        )
 
 
 def check_idle_timeout(policy: Mapping[str, Any]) -> int:

@@ -31,3 +31,10 @@ def smallest_root_volume(release_label: str) -> int:
 def instance_types(release_label: str) -> frozenset[str]:
     """Give the instance types that EMR lists for a release, retired ones included (moto's dump of EMR's answers)."""
     return frozenset(load_resource(f"emr/resources/instance-types-{release_label}.json"))
+
+
+def architectures(instance_type: str) -> tuple[str, ...]:
+    """Give the architectures that an instance type runs, such as ``("x86_64",)``; empty where it is not known."""
+    from moto.ec2.models.instance_types import INSTANCE_TYPES  # megabytes, which the server has in memory anyway
+
+    return tuple(INSTANCE_TYPES.get(instance_type, {}).get("ProcessorInfo", {}).get("SupportedArchitectures", ()))

@@ -16,6 +16,7 @@ os.environ["S3_IGNORE_SUBDOMAIN_BUCKETNAME"] = "true"
 
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
+from moto.ec2.models.amis import Ami
 from moto.iam.models import iam_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import BaseWSGIServer, make_server
@@ -24,6 +25,9 @@ from werkzeug.wrappers import Response
 from shardmill.localcloud.durable_s3 import DurableS3
 from shardmill.localcloud.emr_api import EmrApi
 from shardmill.localcloud.emr_wire import EmrApp
+from shardmill.localcloud.fault_board import FaultBoard, FaultsApp
+from shardmill.localcloud.fault_state import FAULTS_PATH
+from shardmill.localcloud.image_refusals import Image
 from shardmill.localcloud.refusals import Holdings
 
 HOST = "127.0.0.1"
@@ -41,13 +45,21 @@ def account_holdings() -> Holdings:
     images = ec2_backends[DEFAULT_ACCOUNT_ID][REGION].amis.values()
     iam = iam_backends[DEFAULT_ACCOUNT_ID]["aws"]
     return Holdings(
-        images={
-            image.id: image.block_device_mappings[0]["Ebs"]["VolumeSize"]
-            for image in images
-            if image.state == "available"
-        },
+        images={image.id: _image(image) for image in images if image.state == "available"},
         roles=frozenset(role.name for role in iam.roles.values()),
         instance_profiles=frozenset(profile.name for profile in iam.instance_profiles.values()),
+    )
+
+
+def _image(image: Ami) -> Image:
+    volumes = [one["Ebs"] for one in image.block_device_mappings if "Ebs" in one]
+    return Image(
+        root_gib=int(volumes[0]["VolumeSize"]) if volumes else 0,
+        architecture=image.architecture or "x86_64",
+        virtualization=image.virtualization_type or "hvm",
+        root_device=image.root_device_type,
+        volumes=len(volumes),
+        words=f"{image.name} {image.description}",
     )
 
 
@@ -71,16 +83,18 @@ def listen(port: int) -> socket.socket:
 class _Dispatcher:
     """Refuse what comes from a web page, hand on the rest to the service that it is signed for."""
 
-    def __init__(self, api: EmrApi, s3_folder: Path) -> None:
+    def __init__(self, api: EmrApi, s3_folder: Path, faults: FaultBoard) -> None:
         self._api = api
         self._s3_folder = s3_folder
+        self._faults = faults
+        self._faults_app = FaultsApp(faults, list(api.operations))
         self._services = DomainDispatcherApplication(self._make_app)
 
     def _make_app(self, service: Any) -> Any:
         if service == "s3":
             return DurableS3(create_backend_app(service), self._s3_folder)
         if service == "emr":
-            return EmrApp(self._api)
+            return EmrApp(self._api, self._faults)
         if service in ("ec2", "iam", "sts"):
             return create_backend_app(service)
         return Response(f"The local AWS serves S3, EC2, IAM, STS and EMR; this was for {service}.\n", 501)
@@ -93,6 +107,8 @@ class _Dispatcher:
         # Browsers name the page that a request comes from; the SDKs never do. A step runs code: no page may add one.
         if "HTTP_ORIGIN" in environ:
             return Response("Requests from web pages are refused.\n", 403)(environ, start_response)
+        if environ.get("PATH_INFO") == FAULTS_PATH:
+            return self._faults_app(environ, start_response)
         answer: Iterable[bytes] = self._services(environ, start_response)
         return answer
 
@@ -100,8 +116,8 @@ class _Dispatcher:
 class CloudServer:
     """The listening server; it answers from threads of its own until it is closed."""
 
-    def __init__(self, api: EmrApi, s3_folder: Path, port: int) -> None:
-        dispatcher = _Dispatcher(api, s3_folder)
+    def __init__(self, api: EmrApi, s3_folder: Path, port: int, faults: FaultBoard | None = None) -> None:
+        dispatcher = _Dispatcher(api, s3_folder, faults or FaultBoard())
         dispatcher.load()
         listener = listen(port)
         self.port: int = listener.getsockname()[1]

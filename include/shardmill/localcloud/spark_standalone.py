@@ -11,7 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from shardmill.adapters.process import start_child, terminate_tree
+from shardmill.adapters.process import (
+    ProcessInfo,
+    kill_until_gone,
+    process_tree,
+    read_process,
+    start_child,
+    terminate_tree,
+)
 
 _LOG = logging.getLogger(__name__)
 _MASTER = "org.apache.spark.deploy.master.Master"
@@ -123,6 +130,14 @@ class StandaloneCluster:
             _LOG.warning("worker gone, starting another name=%s status=%s", name, process.returncode)
             self._start_worker(name)
 
+    def lose_worker(self) -> None:
+        """Kill a worker and its executors without a word, as a node is lost; ``keep`` replaces it."""
+        alive = [self._processes[name] for name in self._hosts if name in self._processes]
+        worker = next((process for process in alive if process.poll() is None), None)
+        if worker is not None:
+            lost = process_tree(worker.pid)  # taken once: orphans are nobody's descendants
+            kill_until_gone(lambda: {one for one in lost if _is_there(one)})
+
     def stop(self) -> None:
         """End workers, executors and master, and remove their scratch files."""
         for name in (*self._hosts, "master"):
@@ -157,3 +172,8 @@ class StandaloneCluster:
 
     def _tail(self, name: str) -> str:
         return " | ".join(self._log(name).splitlines()[-5:]) or "its log is empty"
+
+
+def _is_there(known: ProcessInfo) -> bool:
+    now = read_process(known.pid)
+    return now is not None and now.started == known.started

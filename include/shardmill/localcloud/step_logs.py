@@ -31,6 +31,11 @@ class LogFolder:
         for name in STEP_LOGS:
             self._send(folder / name, f"steps/{step_id}/{name}.gz")
 
+    def publish_bootstrap(self, instance: str, number: int, folder: Path) -> None:
+        """Send what a bootstrap action, counted from 1, wrote."""
+        for name in ("stdout", "stderr"):
+            self._send(folder / name, f"node/{instance}/bootstrap-actions/{number}/{name}.gz")
+
     def publish_executors(self, work: Path) -> None:
         """Send the logs of the executors, below ``containers/<application>/<executor>/``."""
         for path, application, executor in _executor_logs(work):

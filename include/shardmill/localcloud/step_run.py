@@ -12,11 +12,14 @@ from pathlib import Path
 from shardmill.adapters.process import start_child, terminate_tree
 from shardmill.adapters.store import Store, StoreError, StoreSettings, split_uri
 from shardmill.localcloud.emr_state import Cluster, Failure, Outcome, Step
+from shardmill.localcloud.event_log import EventLog
+from shardmill.localcloud.fault_state import Fault
 from shardmill.localcloud.spark_standalone import JVM_OPTIONS, SparkSettings, spark_environment
 from shardmill.localcloud.step_logs import LogFolder
+from shardmill.localcloud.step_stand_in import stand_in_command, stand_in_writes
 from shardmill.localcloud.submit_arguments import RefusedStepError
 from shardmill.localcloud.telling_lines import telling_lines
-from shardmill.localcloud.translate import LocalNodes, Submission, translate_step
+from shardmill.localcloud.translate import EVENTS, LocalNodes, Submission, translate_step
 
 _RUNNER = "command-runner.jar"
 _PUBLISH_SECONDS = 4.0
@@ -39,11 +42,17 @@ class StepPlace:
 class StepRun:
     """A step from its start to its outcome; ``poll`` moves it on. To be polled by one long-lived thread."""
 
-    def __init__(self, cluster: Cluster, step: Step, place: StepPlace, pool: Executor) -> None:
+    def __init__(
+        self, cluster: Cluster, step: Step, place: StepPlace, pool: Executor, stand_in: Fault | None = None
+    ) -> None:
+        """``stand_in`` is the fault by which something else runs in place of the job."""
         self._cluster = cluster
         self._step = step
         self._place = place
         self._pool = pool
+        self._stand_in = stand_in
+        self._writing: Future[None] | None = None
+        self._events: EventLog | None = None
         self._folder = place.cluster_folder / "steps" / step.id
         self._folder.mkdir(parents=True)
         self._stopped = False
@@ -96,6 +105,8 @@ class StepRun:
         return None if self._process is None else self._look_at(self._process)
 
     def _look_at(self, process: subprocess.Popen[bytes]) -> Outcome | None:
+        if self._writing is not None:
+            return self._complete()
         status = process.poll()
         if status is None:
             return None
@@ -103,9 +114,29 @@ class StepRun:
         if self._stopped:
             return Outcome("INTERRUPTED")
         if status == 0:
-            return Outcome("COMPLETED")
+            return self._complete()
+        status = 128 - status if status < 0 else status  # as a shell has it: 137 for SIGKILL
         message = telling_lines(self._tail("stdout"), self._tail("stderr"))
         return self._failed(f"Unknown Error. Exit status {status}.", message, "stdout")
+
+    def _complete(self) -> Outcome | None:
+        if self._stand_in is None or not self._stand_in.writes:
+            return Outcome("COMPLETED")
+        if self._writing is None:
+            self._writing = self._pool.submit(self._write, self._stand_in)
+        if not self._writing.done():
+            return None
+        try:
+            self._writing.result()
+        except (StoreError, ValueError) as error:
+            return self._failed("Unknown Error. Exit status 1.", f"no_spark, writes: {error}", "stdout")
+        return Outcome("COMPLETED")
+
+    def _write(self, fault: Fault) -> None:
+        for uri, text in stand_in_writes(fault, self._cluster, self._step).items():
+            folder, name = split_uri(uri)
+            new = Store(folder, self._place.store).put_new(name, text.encode())
+            self._say(f"put {uri}" if new else f"{uri} was there already")
 
     def _failed(self, reason: str, message: str, log: str) -> Outcome:
         return Outcome("FAILED", Failure(reason, message, self._place.logs.step_log(self._step.id, log)))
@@ -119,8 +150,14 @@ class StepRun:
         submission = translate_step(self._step.arguments, configurations, self._place.nodes, self._folder)
         for note in submission.notes:
             self._say(note)
+        if self._stand_in is not None:
+            self._say(f"a fault was asked for, the job does not run: {self._stand_in.kind}")
+            return submission
         for uri, path in submission.downloads.items():
             self._fetch(uri, path)
+        if submission.event_log:
+            (self._folder / EVENTS).mkdir()
+            self._events = EventLog(submission.event_log, self._folder / EVENTS, self._place.store)
         return submission
 
     def _fetch(self, uri: str, path: Path) -> None:
@@ -143,7 +180,9 @@ class StepRun:
             "EMR_CLUSTER_ID": self._cluster.id,
             "EMR_STEP_ID": self._step.id,
         }
-        argv = [str(spark.spark_home / "bin" / "spark-submit"), *submission.argv]
+        job = (str(spark.spark_home / "bin" / "spark-submit"), *submission.argv)
+        program = job if self._stand_in is None else stand_in_command(self._stand_in)
+        argv = [*submission.timeout, *program]
         self._say(f"runs {' '.join(argv)}")
         with (self._folder / "stdout").open("wb") as out, (self._folder / "stderr").open("wb") as err:
             return start_child(
@@ -158,7 +197,9 @@ class StepRun:
         if before is not None:
             before.result()
         self._place.logs.publish_step(self._step.id, self._folder)
-        if everything:
+        if self._events is not None:
+            self._events.publish(ended=everything)
+        if everything and self._stand_in is None:
             self._place.logs.publish_executors(self._place.cluster_folder / "work")
 
     def _say(self, text: str) -> None:

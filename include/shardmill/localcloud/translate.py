@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from shardmill.localcloud.step_timeout import split_timeout
 from shardmill.localcloud.submit_arguments import RefusedStepError, SubmitArguments, read_submit_arguments
 
 _S3 = ("s3", "s3a", "s3n")
+EVENTS = "events"
+"""The folder in a step's folder that Spark writes its event log to."""
 _FILE_SETTINGS = {
     "spark.submit.pyFiles": "--py-files",
     "spark.files": "--files",
@@ -31,7 +34,7 @@ _DROPPED = {
     "spark.task.resource.": "there is no GPU",
     "spark.rapids.": "there is no GPU",
     "spark.driver.cores": "the driver runs on this machine",
-    "spark.eventLog.": "there is no history server",
+    "spark.eventLog.": "an event log is kept where spark.eventLog.enabled is true and spark.eventLog.dir is s3://…",
     "spark.history.": "there is no history server",
     "spark.local.dir": "scratch files lie in the folder of the cluster",
     "spark.driver.host": "everything listens on loopback",
@@ -71,6 +74,10 @@ class Submission:
     downloads: Mapping[str, Path]
     """Where each URI must lie before the start."""
     notes: tuple[str, ...]
+    timeout: tuple[str, ...] = ()
+    """The ``timeout`` that the program runs under, with what belongs to it; empty for none."""
+    event_log: str = ""
+    """URI of the folder where the event log belongs; empty where none is asked for."""
 
 
 def translate_step(
@@ -79,18 +86,23 @@ def translate_step(
     """Translate the arguments of ``command-runner.jar``.
 
     Args:
-        arguments: ``spark-submit`` and what follows it.
+        arguments: ``spark-submit`` and what follows it, behind a ``timeout`` or not.
         configurations: the cluster's classifications.
         folder: where files of the step are to be put.
 
     Raises:
         RefusedStepError: the step could not run on EMR, or not on the local cluster.
     """
-    if not arguments or arguments[0] != "spark-submit":
-        found = arguments[0] if arguments else "nothing"
-        raise RefusedStepError(f"the local cluster runs spark-submit only, found {found!r} for command-runner.jar")
-    asked = read_submit_arguments(arguments[1:])
-    return _Translation(asked, configurations, nodes, folder).submission()
+    timeout, command = split_timeout(arguments)
+    program = command[0] if command else "nothing"
+    if program == "s3-dist-cp":
+        raise RefusedStepError(
+            "s3-dist-cp: the local cluster has no HDFS to copy to or from: let the job read from s3:// here"
+        )
+    if program != "spark-submit":
+        raise RefusedStepError(f"the local cluster runs spark-submit only, found {program!r} for command-runner.jar")
+    asked = read_submit_arguments(command[1:])
+    return replace(_Translation(asked, configurations, nodes, folder).submission(), timeout=timeout)
 
 
 def _classified(configurations: Sequence[Mapping[str, Any]], name: str) -> dict[str, str]:
@@ -111,6 +123,7 @@ class _Translation:
         self._folder = folder
         self._notes: list[str] = []
         self._downloads: dict[str, Path] = {}
+        self._event_settings: dict[str, str] = {}
         self._settings = {**_classified(configurations, "spark-defaults"), **asked.settings}
 
     def submission(self) -> Submission:
@@ -119,15 +132,15 @@ class _Translation:
         master = self._master()
         files = [part for setting, option in _FILE_SETTINGS.items() for part in self._file_option(setting, option)]
         self._python(exports)
+        event_log = self._event_log()
         resources = self._resources()
-        settings = {**self._kept(), **resources}
+        settings = {**self._kept(), **resources, **self._event_settings}
         argv = ["--master", master, "--deploy-mode", "client"]
         argv += [part for name, value in sorted(settings.items()) for part in ("--conf", f"{name}={value}")]
         argv += ["--class", self._asked.main_class] if self._asked.main_class else []
         script = self._local(self._asked.script, "the script")
-        return Submission(
-            (*argv, *files, script, *self._asked.arguments), exports, dict(self._downloads), tuple(self._notes)
-        )
+        command = (*argv, *files, script, *self._asked.arguments)
+        return Submission(command, exports, dict(self._downloads), tuple(self._notes), event_log=event_log)
 
     def _note(self, text: str) -> None:
         self._notes.append(text)
@@ -204,6 +217,19 @@ class _Translation:
         if value and value != self._nodes.python:
             self._note(f"{name} {value} → the cluster environment's Python 3.11")
         return self._nodes.python
+
+    def _event_log(self) -> str:
+        """Have Spark write its event log into the step's folder where it is wanted in S3; give the URI there."""
+        uri = self._settings.get("spark.eventLog.dir", "")
+        parts = urlsplit(uri)
+        enabled = self._settings.get("spark.eventLog.enabled", "false").lower() == "true"
+        if not enabled or parts.scheme not in _S3 or not parts.netloc:
+            return ""
+        asked = [name for name in self._settings if name.startswith("spark.eventLog.")]
+        self._event_settings = {name: self._settings.pop(name) for name in asked}
+        self._event_settings["spark.eventLog.dir"] = (self._folder / EVENTS).as_uri()
+        self._note(f"spark.eventLog.dir {uri} → the step's folder; it is put there every few seconds and at the end")
+        return f"s3://{parts.netloc}/{parts.path.strip('/')}".rstrip("/")
 
     def _resources(self) -> dict[str, str]:
         slots, memory = self._nodes.slots, self._nodes.memory_mib

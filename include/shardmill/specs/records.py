@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from shardmill.specs.training import TrainSpec
@@ -27,10 +29,12 @@ class ManifestReference(Spec):
 class RecordSet(Sealed):
     """The records of a run, stored as ``records.json`` in its folder."""
 
+    level: Literal["frame", "video"] = "frame"
+    """A record is a video's frames, one a second, or their mean."""
     vocabulary: tuple[str, ...] = Field(min_length=1)
     """The labels; a record holds indices into it."""
     max_frames: int = Field(ge=1, le=300)
-    """Frames of the longest record."""
+    """Frames of the longest record; 1 where records are at the level of videos."""
     manifests: tuple[ManifestReference, ...] = ()
     """Of the features, one for each shard."""
     train: tuple[RecordPart, ...]
@@ -42,25 +46,54 @@ class RecordSet(Sealed):
         return short_hash(self.model_dump())
 
 
-MODEL_VERSION = 1
+MODEL_VERSION = 2
 """Raised by hand when the same weights would mean something else, or the same spec another model."""
 
 
 def model_inputs(training: TrainSpec, records: RecordSet) -> str:
     """Give the short hash of all that decides a model; equal hashes mean that it need not be trained again."""
-    return short_hash({"training": training.model_dump(), "records": records.digest, "model_version": MODEL_VERSION})
+    # How often a training is saved, and when a worker counts as lost, decides nothing of its outcome.
+    asked = training.model_dump(exclude={"checkpoint_minutes", "stall_seconds"})
+    return short_hash({"training": asked, "records": records.digest, "model_version": MODEL_VERSION})
 
 
 class EpochLoss(Spec):
     """How well the model did after an epoch; epoch 0 is before training."""
 
     epoch: int = Field(ge=0)
-    loss: float
-    """Binary cross-entropy on the training records: while training where the workers report it, else measured after."""
+    loss: float | None
+    """Binary cross-entropy on the training records: while training where the workers report it, else measured after;
+    None before training where it was not measured."""
     validation_loss: float | None = None
     """The same, measured on the validation records after the epoch."""
     worker_losses: tuple[float, ...] = ()
     """Each worker's loss while training, where the workers report it."""
+    validation_gap: float | None = None
+    """Global average precision on the validation records after the epoch, where the trainer measures it."""
+    validation_map: float | None = None
+    """Mean average precision, likewise."""
+    validation_hit_at_1: float | None = None
+    """Share of videos whose best label is right, likewise."""
+    validation_perr: float | None = None
+    """Precision at equal recall rate, likewise."""
+    seconds: float | None = None
+    """Wall seconds of the epoch's steps, validation left out."""
+    examples_per_second: float | None = None
+    """Of all workers together in those."""
+    learning_rate: float | None = None
+    """Of the epoch's last step."""
+
+
+class Export(Spec):
+    """A file beside the weights by which other programs use the model."""
+
+    kind: Literal["keras", "saved_model", "vocabulary"]
+    """A `.keras` file; a tar of a TensorFlow SavedModel; the labels as a JSON list, in the order of the scores."""
+    key: str
+    """Below the run's folder; holds the first 12 digits of the SHA-256."""
+    sha256: str
+    size: int = Field(ge=1)
+    """Bytes."""
 
 
 class ModelManifest(Sealed):
@@ -79,6 +112,8 @@ class ModelManifest(Sealed):
     weights: str
     """Key of the .npz with weights and feature means, below the run's folder."""
     weights_sha256: str
+    exports: tuple[Export, ...] = ()
+    """The same model for other programs."""
     parameters: int = Field(ge=1)
     """Number of weights."""
     trainer: str
@@ -105,22 +140,28 @@ class MetricsReport(Sealed):
     """The ``inputs`` of the model."""
     videos: int = Field(ge=1)
     """Validation videos."""
+    rejected: int = 0
+    """Validation records beside them that could not be read."""
     loss: float
     """Binary cross-entropy on the validation records."""
     gap: float
     """Global average precision over each video's 20 best labels."""
+    gap_margin: float = 0.0
+    """The exact value is at most so far away: above 0 where there were too many distinct scores to keep all apart."""
     map: float
     """Mean over the labels of the average precision."""
+    map_margin: float = 0.0
+    """The same for it."""
     hit_at_1: float
     """Share of videos whose best label is right."""
     perr: float
     """Precision at equal recall rate."""
-    gap_rgb_only: float
-    """GAP with the audio set to its training mean."""
-    gap_audio_only: float
-    """GAP with the picture set to its training mean."""
-    gap_shuffled_frames: float
-    """GAP with each video's frames in random order."""
+    gap_rgb_only: float | None = None
+    """GAP with the audio set to its training mean; None where that is not known."""
+    gap_audio_only: float | None = None
+    """GAP with the picture set to its training mean; None where that is not known."""
+    gap_shuffled_frames: float | None = None
+    """GAP with each video's frames in random order; None where the model takes no frames."""
     gap_constant: float
     """GAP of the training frequencies of the labels as prediction for every video."""
     labels: tuple[LabelScore, ...]

@@ -4,18 +4,31 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from shardmill.specs.value import Spec
 
+Trainer = Literal["single", "local_sgd", "allreduce", "one_shot_average", "elephas"]
+Schedule = Literal["constant", "cosine", "step"]
+RateScaling = Literal["no", "linear", "sqrt"]
+ClassWeights = Literal["none", "balanced"]
+OUR_MODELS = ("two_stream_bilstm", "rgb_bilstm", "video_level_dense")
+"""The models of `adapters.keras_models`, named here so that a wrong name is refused before anything is paid for."""
+MODEL_PATTERN = r"^([a-z][a-z0-9_]{0,63}|[A-Za-z_][A-Za-z0-9_.]{0,199}:[A-Za-z_][A-Za-z0-9_]{0,63})$"
+"""A name among our models, or ``package.module:function`` of the user's own."""
+
 
 class TrainSpec(Spec):
-    """Train a two-stream bi-LSTM by Elephas."""
+    """Train a model of frames or of videos by workers on Spark."""
 
+    model: str = Field("two_stream_bilstm", pattern=MODEL_PATTERN)
+    """A model of ours by name, or `package.module:function` of your own that builds one."""
+    trainer: Trainer = "local_sgd"
+    """How workers combine what they learned: one alone, means every few steps, at every step, or once; or Elephas."""
     mode: Literal["synchronous", "asynchronous", "hogwild"] = "synchronous"
-    """How workers exchange weights."""
+    """Elephas only: how its workers exchange weights."""
     frequency: Literal["epoch", "batch"] = "epoch"
-    """When asynchronous workers exchange weights."""
+    """Elephas only: when asynchronous workers exchange weights."""
     workers: int = Field(2, ge=1, le=256)
     """Number of workers, each a Spark task."""
     epochs: int = Field(12, ge=1, le=1000)
@@ -32,3 +45,29 @@ class TrainSpec(Spec):
     """Units of the dense layer behind both streams."""
     seed: int = Field(1, ge=0, le=2**31 - 1)
     """Seed of the weights and of the order of examples."""
+    average_every: int = Field(8, ge=1, le=1_000_000)
+    """`local_sgd` only: steps of each worker between two averages."""
+    schedule: Schedule = "constant"
+    """How the learning rate goes over the epochs: constant, down to 0 along a cosine, or a tenth after each third."""
+    scale_learning_rate: RateScaling = "no"
+    """Multiply the learning rate by the number of workers, by its square root, or not."""
+    early_stopping_epochs: int = Field(0, ge=0, le=1000)
+    """End when the validation loss was not the lowest for so many epochs, and keep the best weights; 0 for never."""
+    class_weights: ClassWeights = "none"
+    """`balanced` weighs a rare label's positives more in the loss."""
+    checkpoint_minutes: float = Field(10.0, gt=0, le=1440)
+    """Training is saved so often, and at the end of an epoch; a try that is lost goes on from there."""
+    stall_seconds: float = Field(300.0, ge=5, le=86_400)
+    """A worker that was silent for so many seconds while others wait is taken for dead."""
+
+    @field_validator("model")
+    @classmethod
+    def _model_is_known(cls, model: str) -> str:
+        if ":" not in model and model not in OUR_MODELS:
+            raise ValueError(f"expected one of {', '.join(OUR_MODELS)}, or package.module:function, found {model!r}")
+        return model
+
+    @property
+    def ranks(self) -> int:
+        """Number of workers that train: one alone where the trainer is `single`."""
+        return 1 if self.trainer == "single" else self.workers

@@ -39,6 +39,10 @@ _PR_SET_PDEATHSIG = 1
 _OPENER = build_opener(ProxyHandler({}))
 
 
+class ParameterServerError(RuntimeError):
+    """The server that holds the weights is gone."""
+
+
 class BoundedClient(HttpClient):
     """Elephas' client, with a time limit to each call."""
 
@@ -100,6 +104,12 @@ class AsynchronousModel(AsynchronousSparkModel):
         try:
             self.parameter_server.start()
             yield
+        except Exception as error:
+            if self.parameter_server.server.is_alive():
+                raise
+            raise ParameterServerError(
+                "Elephas' parameter server ended before the training did, and the weights with it: train again"
+            ) from error
         finally:
             self.parameter_server.stop()
 

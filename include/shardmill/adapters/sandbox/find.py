@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,6 +16,7 @@ from typing import Literal
 from shardmill.adapters.process import start_child
 from shardmill.adapters.sandbox.commands import COMMANDS, FEWER_PROCESSES, NO_USER_NAMESPACES, OWN_CGROUP, Entry
 from shardmill.adapters.sandbox.view import View, program_view
+from shardmill.adapters.scratch import scratch_folder
 
 UNSANDBOXED_OK = "SHARDMILL_UNSANDBOXED_OK"
 """The environment variable that lets programs run without a sandbox, by ``1``."""
@@ -26,6 +27,7 @@ _EXTRAS: dict[Kind, tuple[str, str]] = {
     "namespaces": (OWN_CGROUP, FEWER_PROCESSES),
 }
 _TRIAL_SECONDS = 30
+_FINDING = threading.Lock()
 _MEND = (
     "install bubblewrap (0.8 or later; apt install bubblewrap), allow unprivileged user namespaces, "
     f"or set {UNSANDBOXED_OK}=1 to read videos without a sandbox, if you trust whoever made them"
@@ -78,9 +80,14 @@ class Sandbox:
         return COMMANDS[self.kind](Entry(self.program, self.extras, self.view), argv, work)
 
 
-@cache
 def find_sandbox() -> Sandbox:
     """Find the sandbox for this process: by bubblewrap, else by unshare, else none where the variable allows that."""
+    with _FINDING:  # threads that begin together wait for one trial, instead of each making its own
+        return _found()
+
+
+@cache
+def _found() -> Sandbox:
     refusals = []
     for kind in _PROGRAMS:
         try:
@@ -110,8 +117,8 @@ def _find(kind: Kind) -> Sandbox:
 
 def _try(sandbox: Sandbox) -> str:
     """Run a small program inside. Returns the last line of what went wrong, or nothing."""
-    with tempfile.TemporaryDirectory(prefix="shardmill-trial-") as name:
-        work, canary = Path(name) / "work", Path(name) / "outside"
+    with scratch_folder("trial-") as folder:
+        work, canary = folder / "work", folder / "outside"
         work.mkdir()
         canary.touch()
         argv = [sys.executable, "-I", "-S", "-c", _TRIAL, str(canary)]

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 SCRATCH = "_scratch"
 """Folder of unfinished files, below the root of a lake on disk."""
-PREFIX = "shardmill-"
 _LOCK = "_swap.lock"
-_HELD = ".held"
 
 
 def file_of(folder: Path, key: str) -> Path:
@@ -55,36 +51,3 @@ def swap(folder: Path, key: str, content: bytes, matches: Callable[[], bool]) ->
         Path(file.name).chmod(0o644)
         Path(file.name).replace(target)
         return True
-
-
-@contextmanager
-def scratch_folder(root: Path | None, place: Path | None, prefix: str) -> Iterator[Path]:
-    """Lend a folder for unfinished files; what processes that were killed left beside it is removed.
-
-    Args:
-        root: of the lake, where that is a folder on disk: files can then be linked into it.
-        place: where else; None for the system's.
-    """
-    parent = place or (root / SCRATCH if root is not None else Path(tempfile.gettempdir()))
-    parent.mkdir(parents=True, exist_ok=True)
-    _sweep(parent)
-    unlocked = Path(tempfile.mkdtemp(prefix=f".{PREFIX}{prefix}", dir=parent))
-    folder = parent / unlocked.name.removeprefix(".")
-    try:
-        with (unlocked / _HELD).open("w") as held:
-            fcntl.flock(held, fcntl.LOCK_EX)  # the kernel gives it back, however this process ends
-            unlocked.rename(folder)  # only now do others see it
-            yield folder
-    finally:
-        shutil.rmtree(unlocked, ignore_errors=True)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _sweep(parent: Path) -> None:
-    for folder in parent.glob(f"{PREFIX}*"):
-        try:
-            with (folder / _HELD).open() as held:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
-        except OSError:  # in use; or of somebody else, or not locked yet, or gone
-            continue

@@ -12,6 +12,7 @@ from pathlib import Path
 import obstore
 from obstore.exceptions import AlreadyExistsError, GenericError
 
+from shardmill.adapters.scratch import scratch_folder
 from shardmill.adapters.store import disk
 from shardmill.adapters.store.errors import ChangedObjectError, MissingObjectError, StoreError, told
 from shardmill.adapters.store.reading import CHUNK_BYTES, PAUSE_SECONDS, Span, read_span
@@ -220,7 +221,9 @@ class Store:
 
     def scratch(self, prefix: str, place: Path | None = None) -> AbstractContextManager[Path]:
         """Lend a folder for unfinished files, from which ``put_new`` is cheapest; ``place`` names another parent."""
-        return disk.scratch_folder(self.folder, place, prefix)
+        if place is None and self.folder is not None:
+            place = self.folder / disk.SCRATCH
+        return scratch_folder(prefix, place)
 
 
 def _info(meta: obstore.ObjectMeta) -> ObjectInfo:

@@ -16,8 +16,6 @@ import av
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from shardmill.adapters.clip_reading import FootageTaking
-from shardmill.adapters.footage_file import save_footage
 from shardmill.adapters.video.clips import Cut, write_clips
 from shardmill.adapters.video.complaints import Complaints, complaints
 from shardmill.adapters.video.copying import may_be_copied, source_packets, source_pictures
@@ -34,6 +32,7 @@ from shardmill.adapters.video.transcode import picture_command, sound_command
 from shardmill.core.grid import MOST_SPANS, ClipPlan, exact_seconds, key_times, plan_clips
 
 if TYPE_CHECKING:
+    from shardmill.adapters.clip_reading import FootageTaking
     from shardmill.specs.recipes import SplitRecipe
 
 LIMIT_SECONDS = 2 * 3600.0
@@ -177,7 +176,7 @@ def _cut(job: _Job, plans: tuple[ClipPlan, ...], way: _Way, pictures: Pictures |
     """Cut a video; ``pictures`` are the source's, which those of the clips must be."""
     clips: list[tuple[int, Path]] = []
     size = 0
-    taking = FootageTaking(job.recipe.clip_seconds, MOST_SECONDS) if job.footage else None
+    taking = _footage_taking(job) if job.footage else None
     with _written(job, plans, way) as written:
         for clip in written:
             taken = taking.begin(clip.plan.number) if taking else None
@@ -193,10 +192,22 @@ def _cut(job: _Job, plans: tuple[ClipPlan, ...], way: _Way, pictures: Pictures |
     if pictures is not None and next(pictures, None) is not None:
         raise FramesDifferError("expected as many frames as packets, found more")
     if taking is not None and job.footage is not None:
-        save_footage(job.footage, taking.footage())
+        _save_footage(taking, job.footage)
     length = (plans[-1].start + plans[-1].length - plans[0].start) * job.video.time_base
     frames = sum(len(plan.times) for plan in plans)
     return CutVideo(tuple(clips), frames, round(float(length), 6), job.video.facts, pictures is not None)
+
+
+def _footage_taking(job: _Job) -> FootageTaking:
+    from shardmill.adapters.clip_reading import FootageTaking  # numpy, which is a third of a process' start-up
+
+    return FootageTaking(job.recipe.clip_seconds, MOST_SECONDS)
+
+
+def _save_footage(taking: FootageTaking, path: Path) -> None:
+    from shardmill.adapters.footage_file import save_footage
+
+    save_footage(path, taking.footage())
 
 
 @contextmanager

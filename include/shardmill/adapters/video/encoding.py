@@ -107,7 +107,7 @@ def _careful() -> Iterator[None]:
 def _frames(source: InputContainer, stream: VideoStream, heard: Complaints, deadline: float) -> Iterator[VideoFrame]:
     same: tuple[object, ...] = ()
     for frame in source.decode(stream):
-        if frame.interlaced_frame or frame.is_corrupt or frame.pts is None or Type.DISPLAYMATRIX in frame.side_data:
+        if frame.interlaced_frame or frame.is_corrupt or frame.pts is None or _is_turned(frame):
             raise FramesDifferError("expected plain frames, found one that is not")
         if (look := _look(frame)) != same:
             if same or frame.format.name != PLAIN_FORMAT or frame.color_range == _FULL_RANGE:
@@ -120,6 +120,11 @@ def _frames(source: InputContainer, stream: VideoStream, heard: Complaints, dead
         yield frame
     if heard:
         raise FramesDifferError("expected a decoder without complaint, it complained")
+
+
+def _is_turned(frame: VideoFrame) -> bool:
+    beside = frame.side_data
+    return bool(beside) and Type.DISPLAYMATRIX in beside
 
 
 def _look(frame: VideoFrame) -> tuple[object, ...]:
@@ -171,12 +176,8 @@ def _encoder(sink: OutputContainer, scaled: VideoFrame, stream: VideoStream, rec
 
 
 def _packets(encoder: VideoStream, frames: Iterator[VideoFrame], starts: Set[int]) -> Iterator[Packet]:
-    while True:
-        with _careful():
-            frame = next(frames, None)
-            if frame is not None:
-                frame.pict_type = PictureType.I if frame.pts in starts else PictureType.NONE
-            packets = encoder.encode(frame)
-        yield from packets
-        if frame is None:
-            return
+    with _careful():
+        for frame in frames:
+            frame.pict_type = PictureType.I if frame.pts in starts else PictureType.NONE
+            yield from encoder.encode(frame)
+        yield from encoder.encode(None)

@@ -27,24 +27,51 @@ from shardmill.adapters.video.places import CLIPS, FOOTAGE, MOST_ANSWER_BYTES, R
 _NICENESS = 10
 """Whatever else this machine does comes first."""
 _PR_SET_DUMPABLE = 4
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_MEBIBYTE = 1024 * 1024
 _MOST_FACTS_BYTES = 256 * 1024
 _MOST_STREAMS = 100
+_COPIED = b'"copied": true}'
+"""How the answer about a video ends whose pictures were taken over."""
 
 
 def main() -> None:
     """Answer each line of stdin, a JSON of what is asked, by a line on stdout."""
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)  # no child may trace this process
     os.nice(_NICENESS)
+    _keep_memory()
     imageio_ffmpeg.get_ffmpeg_exe()  # starts it to see that it runs: once here, not once a video
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     answers.write(READY.encode() + b"\n")
     answers.flush()
     for line in sys.stdin.buffer:
-        status, answer = _in_a_child(json.loads(line), answers.fileno())
+        asked = json.loads(line)
+        if asked["footage"]:
+            _import_arrays()
+        status, answer = _in_a_child(asked, answers.fileno())
+        if answer.endswith(_COPIED):
+            _import_arrays()  # the next one may well need them too
         said = answer.decode("utf-8", "replace") if len(answer) <= MOST_ANSWER_BYTES else ""
         answers.write(json.dumps({"status": status, "said": said}).encode() + b"\n")
         answers.flush()
+
+
+def _keep_memory() -> None:
+    """Have the C library keep what is freed: given back, it is faulted in again for the next frame, page by page."""
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):  # of glibc
+        library.mallopt(_M_MMAP_THRESHOLD, 32 * _MEBIBYTE)
+        library.mallopt(_M_TRIM_THRESHOLD, 64 * _MEBIBYTE)
+
+
+def _import_arrays() -> None:
+    """Import what footage and the comparison of pictures need, once for all children to come.
+
+    Not before it is needed: numpy is a third of the start-up.
+    """
+    import shardmill.adapters.clip_reading
+    import shardmill.adapters.footage_file  # noqa: F401
 
 
 def _in_a_child(asked: dict[str, Any], answers: int) -> tuple[int, bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,15 @@ class Pieces:
     def footage(self) -> Path:
         """An .npz of what `clip_reading` would read of the clips, where it was asked for."""
         return self.folder / FOOTAGE
+
+    def without_footage(self) -> Pieces:
+        """Remove the footage; something else of its name stays until all is removed."""
+        try:
+            size = self.footage.lstat().st_size
+            self.footage.unlink()
+        except OSError:
+            return self
+        return replace(self, size=self.size - size)
 
     def remove(self) -> None:
         """Remove the files."""

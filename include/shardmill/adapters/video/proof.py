@@ -6,15 +6,18 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import av
 from av.audio.frame import AudioFrame
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 
-from shardmill.adapters.clip_reading import ClipTaking
 from shardmill.adapters.video.error import VideoError
 from shardmill.adapters.video.muxing import WrittenClip
+
+if TYPE_CHECKING:
+    from shardmill.adapters.clip_reading import ClipTaking
 
 _AAC_FRAME = 1024
 # Rounding of an MP4 file's edit list, which counts milliseconds.

@@ -23,7 +23,7 @@ from shardmill.adapters.video.cpu_flags import cpu_flags
 from shardmill.adapters.video.error import SoundDiffersError
 from shardmill.adapters.video.probe import Probe, open_video
 from shardmill.adapters.video.sound import AAC_FRAME, Sound
-from shardmill.adapters.video.transcode import AAC, sound_filters, sound_rate
+from shardmill.adapters.video.transcode import sound_filters, sound_options, sound_rate
 
 if TYPE_CHECKING:
     from shardmill.specs.recipes import SplitRecipe
@@ -123,7 +123,7 @@ def _pulled(exit_: FilterContext) -> Iterator[AudioFrame]:
 
 
 def _encoder(sink: OutputContainer, frame: AudioFrame, recipe: SplitRecipe) -> AudioStream:
-    encoder = sink.add_stream("aac", rate=frame.sample_rate, options=dict(AAC))
+    encoder = sink.add_stream("aac", rate=frame.sample_rate, options=sound_options(frame.sample_rate))
     context = encoder.codec_context
     context.layout, context.format = frame.layout, frame.format
     context.bit_rate = recipe.audio_kbps * 1000
@@ -134,12 +134,15 @@ def _encoder(sink: OutputContainer, frame: AudioFrame, recipe: SplitRecipe) -> A
 
 def _packets(encoder: AudioStream, frames: Iterator[AudioFrame], rate: int) -> Iterator[tuple[int, bytes]]:
     frame: AudioFrame | None
+    base = Fraction()
     while True:
         with _careful():
             frame = next(frames, None)
             packets = encoder.encode(frame)
+        if packets and not base:  # a packet makes a new fraction of it whenever it is asked
+            base = Fraction(packets[0].time_base or 0)
         for packet in packets:
-            if packet.pts is None or packet.time_base != Fraction(1, rate):
+            if packet.pts is None or base != Fraction(1, rate):
                 raise SoundDiffersError("expected packets that count samples, found others")
             yield packet.pts, bytes(packet)
         if frame is None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 X264 = (
     "bframes=3:b-adapt=0:me=dia:subme=1:rc-lookahead=15:no-psy=1:aq-strength=0.8:qcomp=0.5:chroma-qp-offset=-1"
-    ":partitions=i8x8,i4x4:weightp=0:weightb=0"
+    ":partitions=i8x8,i4x4:weightp=0:weightb=0:cabac=0"
 )
 """How x264 searches, as ``-x264-params``: what cost the least at equal SSIM and bytes (docs/benchmarks.md)."""
 SOUND_CPU_FLAGS = "avx"
@@ -31,15 +31,16 @@ GROUPS = "keyint=infinite:scenecut=0:open-gop=0"
 # One thread each, for the encoder's bytes depend on their number; stderr holds errors only, for it is judged.
 _GLOBAL = ("-hide_banner", "-nostdin", "-nostats", "-loglevel", "error", "-xerror", "-copyts")
 _THREADS = ("-filter_threads", "1", "-filter_complex_threads", "1")
-# accurate_rnd and bitexact give the same picture on every CPU.
-_SCALING = "bicubic+accurate_rnd+bitexact"
+# accurate_rnd and bitexact give the same picture on every CPU. Colour is scaled linearly: cheaper, and hardly seen.
+_SCALING = "bicublin+accurate_rnd+bitexact"
 _SHRUNKEN = 4
 """So many times as many pixels as a clip's count as a good deal more."""
 _LONGEST_SLIP = 0.02
 """Seconds: a larger hole in the sound is filled with silence."""
-# At 64 kbit/s `fast` took a quarter of the time of `twoloop` and was 12 dB nearer to the source. Without the tools that
-# only sound alike (noise, intensity, noise shaping) it was .5 dB nearer still, in less time (docs/benchmarks.md).
-AAC = {"aac_coder": "fast", "aac_pns": "0", "aac_is": "0", "aac_tns": "0"}
+# At 64 kbit/s `fast` took a quarter of the time of `twoloop` and was 12 dB nearer to the source. It is nearer still, in
+# less time, without the tools that only sound alike (noise, intensity, noise shaping), and without searching for what
+# is the same left and right (docs/benchmarks.md).
+_AAC = {"aac_coder": "fast", "aac_pns": "0", "aac_is": "0", "aac_tns": "0", "aac_ms": "0"}
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _OUTPUT: dict[str, Any] = {
     "format": "nut",
@@ -53,11 +54,11 @@ _OUTPUT: dict[str, Any] = {
 def decoding(video: Probe, recipe: SplitRecipe) -> dict[str, str]:
     """Give the decoder's options.
 
-    Borders of blocks are left unsmoothed in frames that no other frame is made of, where a picture is to become a good
-    deal smaller: a quarter of the decoder's time, and nothing to be seen (SSIM .9999; docs/benchmarks.md).
+    Borders of blocks are left unsmoothed in B-frames, of which no others are made but their neighbours, where a picture
+    is to become a good deal smaller: nothing of it is to be seen then (SSIM .9997; docs/benchmarks.md).
     """
     shrinks = video.look.width * video.look.height >= _SHRUNKEN * recipe.width * recipe.height
-    return {"skip_loop_filter": "noref"} if shrinks else {}
+    return {"skip_loop_filter": "bidir"} if shrinks else {}
 
 
 def picture_filters(width: int, height: int) -> list[tuple[str, dict[str, str]]]:
@@ -134,9 +135,23 @@ def sound_command(video: Probe, start: Fraction, end: Fraction, recipe: SplitRec
     for name, options in sound_filters(video, start, end, recipe):
         sound = sound.filter(name, **options)
     output = ffmpeg.output(
-        sound, "pipe:1", acodec="aac", audio_bitrate=f"{recipe.audio_kbps}k", output_ts_offset=zero, **AAC, **_OUTPUT
+        sound,
+        "pipe:1",
+        acodec="aac",
+        audio_bitrate=f"{recipe.audio_kbps}k",
+        output_ts_offset=zero,
+        **sound_options(sound_rate(video, recipe)),
+        **_OUTPUT,
     )
     return _command(output, SOUND_CPU_FLAGS), zero
+
+
+def sound_options(rate: int) -> dict[str, str]:
+    """Give the encoder's options for so many samples a second.
+
+    By itself it would leave out what lies above a height that it derives from the bit rate (9.5 kHz at 64 kbit/s).
+    """
+    return {**_AAC, "cutoff": str(rate // 2)}
 
 
 def sound_rate(video: Probe, recipe: SplitRecipe) -> int:

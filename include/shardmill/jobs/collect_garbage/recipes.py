@@ -21,6 +21,7 @@ from shardmill.specs.garbage import GarbageSpec
 from shardmill.specs.manifest import Manifest
 from shardmill.specs.records import RecordSet
 from shardmill.specs.run import RunLabels, RunSpec
+from shardmill.specs.video_pipeline import VideoPipelineSpec
 
 GROUP = 100
 """Shards that are deleted at once: where a pass is broken off, at most so many are left without their manifests."""
@@ -144,6 +145,8 @@ class _Runs:
         if begun is None or begun.modified < self._begun_since:
             return frozenset()
         asked = run_folder.load(self._lake, run, "spec.json", RunSpec).asked
+        if not isinstance(asked, VideoPipelineSpec):
+            return frozenset()  # what is made of records refers to no recipe
         folders = {layout.stage_folder("clips", asked.dataset, asked.split_recipe.hash)}
         labels = run_folder.find(self._lake, run, "labels.json", RunLabels)
         if labels is not None:

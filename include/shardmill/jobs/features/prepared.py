@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -34,18 +35,23 @@ class Prepared:
         self._extract = make_extractor(recipe, settings)
         self._folder = folder
         self._seconds: dict[str, tuple[int, float]] = {}
+        self._alone = threading.Lock()
 
     def take(self, key: str, path: Path) -> None:
-        """Describe a video by the footage in a file; what cannot be read there is decoded from its clips later."""
+        """Describe a video by the footage in a file; what cannot be read there is decoded from its clips later.
+
+        May be called from several threads; one describes at a time, for an extractor may use all cores by itself.
+        """
         try:
             footage = load_footage(path)
         except FootageError as error:
             log.warning("%r is not described on the way: %s", key, error)
             return
-        rgb, audio = describe_footage(footage, self._extract)
-        number = self._seconds[key][0] if key in self._seconds else len(self._seconds)
-        np.save(self._folder / f"{number:06d}.npy", np.hstack([rgb, audio]))
-        self._seconds[key] = (number, footage.seconds)
+        with self._alone:
+            rgb, audio = describe_footage(footage, self._extract)
+            number = self._seconds[key][0] if key in self._seconds else len(self._seconds)
+            np.save(self._folder / f"{number:06d}.npy", np.hstack([rgb, audio]))
+            self._seconds[key] = (number, footage.seconds)
 
     def __contains__(self, key: object) -> bool:
         return key in self._seconds

@@ -70,7 +70,8 @@ class Splitting:
     video_seconds: float = 0
     """No video may take longer to cut; 0 for a limit by its size."""
     footage: Callable[[str, Path], None] | None = None
-    """Gets the key of each video and an .npz of its footage (see `clip_reading`), before its clips are published."""
+    """Gets the key of each video and an .npz of its footage (see `clip_reading`) from the threads that wait for its
+    clips, before these are published; the file is gone then."""
     scratch: Path | None = None
     """Folder for temporary files; None for a good one."""
     settings: StoreSettings | None = None
@@ -204,17 +205,20 @@ def _read_and_cut(task: _Task, writer: commits.ShardWriter) -> Manifest:
             for case in samples.cases():
                 window.put(case)
             stream.settle(tar.sha256, window.check)
+            tools()  # asks programs, which takes a while: here others still cut, at the end all would wait for it
 
         def cut(cutter: Cutter, case: Case) -> Pieces | Reject:
-            return cut_case(cutter, case, seconds=how.video_seconds, footage=how.footage is not None)
+            result = cut_case(cutter, case, seconds=how.video_seconds, footage=how.footage is not None)
+            if how.footage is None or isinstance(result, Reject):
+                return result
+            how.footage(case.key, result.footage)  # here, for in the order of the shard most of it would come last
+            return result.without_footage()
 
         cutters = [how.open_cutter(task.recipe, scratch / f"slot-{number}") for number in range(how.pool)]
         with cutting(read, window, cutters, cut):
             if receipts:
                 how.progress(f"{len(receipts)} parts are there: going on behind sample {wanted.first - 1}")
             for case, result in window.results():
-                if how.footage is not None and not isinstance(result, Reject):
-                    how.footage(case.key, result.footage)
                 done = publication.add(case, result)
                 how.progress(_tell(done))
                 progress.add(done, case.begins.offset)

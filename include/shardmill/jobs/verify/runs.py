@@ -8,6 +8,7 @@ from typing import NamedTuple
 from shardmill.core import lineage
 from shardmill.core.labels import LabelTable
 from shardmill.jobs.verify.ledger import Chain, Ledger, Read, Value
+from shardmill.jobs.verify.record_files import verify_files
 from shardmill.jobs.verify.shards import Walk
 from shardmill.specs.manifest import Manifest
 from shardmill.specs.records import ManifestReference, MetricsReport, ModelManifest, Predictions, RecordPart, RecordSet
@@ -16,8 +17,10 @@ from shardmill.specs.run import RunLabels, RunPlan, RunSpec
 TABLE = "label_table.json"
 ORDER = ("plan.json", TABLE, "labels.json", "records.json", "model/model.json", "metrics.json")
 """A run froze these one after the other: where one is there, those before it have to be."""
-OTHERS = ("spec.json", "predictions.json", "report.html")
-FOLDERS = ("logs/", "checkpoints/")
+RECORD_ORDER = ("files.json", "found.json", "records.json", "model/model.json", "metrics.json")
+"""The same, of a run that trains on records that were there."""
+OTHERS = ("spec.json", "clusters.json", "spent.json", "predictions.json", "history.json", "report.html")
+FOLDERS = ("logs/", "asked/", "checkpoints/", "training/", "tensorboard/")
 MODEL, WEIGHTS = "model/model.json", "model/"
 
 
@@ -39,6 +42,7 @@ class _Run:
         self._walk, self._ledger, self._run = walk, ledger, run
         self._folder = f"runs/{run}"
         self._sizes = {item.key.removeprefix(self._folder + "/"): item.size for item in walk.lake.list(self._folder)}
+        self._order: tuple[str, ...] = ORDER
         self._start: Chain = (walk.lake.uri_of(f"{self._folder}/spec.json"),)
 
     def _key(self, name: str) -> str:
@@ -51,6 +55,8 @@ class _Run:
         spec = self._ledger.read(self._key("spec.json"), RunSpec, ())
         if spec is not None and spec.value.folder != self._walk.lake.uri_of(self._folder):
             self._ledger.find("mismatch", self._key("spec.json"), f"it is the spec of {spec.value.folder}", ())
+        on_records = spec is not None and spec.value.pipeline == "train_on_records"
+        self._order = RECORD_ORDER if on_records else ORDER
         expected = self._expected(needs_model)
         model, chain = self._model(expected)
         records = self._read("records.json", RecordSet, expected, chain)
@@ -65,16 +71,18 @@ class _Run:
         if TABLE in expected:
             self._table(labels)
         plan = self._read("plan.json", RunPlan, expected, self._start)
-        if records is not None:
+        if records is not None and on_records:
+            verify_files(self._walk, self._ledger, records.value, (*chain, self._uri("records.json")))
+        elif records is not None:
             self._records(records.value, plan, (*chain, self._uri("records.json")))
         self._others(model)
 
     def _expected(self, needs_model: bool) -> set[str]:
         """Give the names that have to be there."""
-        last = max((number for number, name in enumerate(ORDER) if name in self._sizes), default=-1)
+        last = max((number for number, name in enumerate(self._order) if name in self._sizes), default=-1)
         if needs_model or "predictions.json" in self._sizes:
-            last = max(last, ORDER.index(MODEL))
-        return {*ORDER[: last + 1], *(["predictions.json"] if "metrics.json" in self._sizes else [])}
+            last = max(last, self._order.index(MODEL))
+        return {*self._order[: last + 1], *(["predictions.json"] if "metrics.json" in self._sizes else [])}
 
     def _read(self, name: str, kind: type[Value], expected: set[str], chain: Chain) -> Read[Value] | None:
         if name in self._sizes or name in expected:
@@ -94,20 +102,26 @@ class _Run:
                 message = f"it is of a model of inputs {found.value.inputs}, this one has {model.value.inputs}"
                 self._ledger.find("mismatch", found.key, message, self._start)
         chain = (*chain, self._uri(MODEL))
-        self._weights(model.value, chain)
+        self._files(model.value, chain)
         return model, chain
 
-    def _weights(self, model: ModelManifest, chain: Chain) -> None:
+    def _files(self, model: ModelManifest, chain: Chain) -> None:
+        """Check the model's weights and what was made of it for other programs."""
+        self._file("weights", model.weights, model.weights_sha256, chain)
+        for export in model.exports:
+            self._file(f"{export.kind} export", export.key, export.sha256, chain)
+
+    def _file(self, what: str, name: str, sha256: str, chain: Chain) -> None:
         self._walk.progress.count(1, 0)
-        size = self._sizes.get(model.weights)
-        if not model.weights.startswith(WEIGHTS) or model.weights_sha256[:12] not in model.weights:
-            self._ledger.find("mismatch", self._key(MODEL), f"{model.weights} is no name of its weights", chain[:-1])
+        size = self._sizes.get(name)
+        if not name.startswith(WEIGHTS) or sha256[:12] not in name:
+            self._ledger.find("mismatch", self._key(MODEL), f"{name} is no name of its {what}", chain[:-1])
         elif size is None:
-            self._ledger.find("missing", self._key(model.weights), "expected the model's weights, found nothing", chain)
+            self._ledger.find("missing", self._key(name), f"expected the model's {what}, found nothing", chain)
         elif not size:
-            self._ledger.find("damaged", self._key(model.weights), "expected the model's weights, found 0 bytes", chain)
+            self._ledger.find("damaged", self._key(name), f"expected the model's {what}, found 0 bytes", chain)
         elif self._walk.how.deep:
-            self._ledger.hash_object(self._key(model.weights), model.weights_sha256, chain)
+            self._ledger.hash_object(self._key(name), sha256, chain)
 
     def _table(self, labels: Read[RunLabels] | None) -> None:
         chain = (*self._start, self._uri("labels.json"))
@@ -157,9 +171,11 @@ class _Run:
         """Name what a run has no use for."""
         if "predictions.json" in self._sizes and "metrics.json" not in self._sizes:
             self._ledger.find("unfinished", self._key("metrics.json"), "predictions are there, no metrics", self._start)
-        known = {*ORDER, *OTHERS}
+        known = {*self._order, *OTHERS}
+        if model is not None:
+            known |= {model.value.weights, *(export.key for export in model.value.exports)}
         for name in self._sizes:
-            if name in known or name.startswith(FOLDERS) or (model is not None and name == model.value.weights):
+            if name in known or name.startswith(FOLDERS):
                 continue
             if name.startswith(WEIGHTS) and MODEL not in self._sizes:
                 self._ledger.find("uncommitted", self._key(name), "there is no model.json", self._start)

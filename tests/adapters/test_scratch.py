@@ -1,0 +1,68 @@
+"""Folders for unfinished files, and what is left of them where their process was killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from shardmill.adapters.scratch import scratch_folder
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from shardmill.adapters.sandbox import find
+from shardmill.adapters.scratch import scratch_folder
+
+def die(*arguments, **options):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if sys.argv[2] == "trial":
+    find.start_child = die
+    find._try(find.Sandbox("namespaces", "/usr/bin/unshare"))
+with scratch_folder("split-", Path(sys.argv[1])):
+    die()
+"""
+
+
+def _kill_one(place: Path, what: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", _KILLED, str(place), what],
+        env={**os.environ, "TMPDIR": str(place)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    assert len(list(place.iterdir())) == 1
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
+    _kill_one(tmp_path, "split")
+    with scratch_folder("other-", tmp_path) as folder:
+        assert list(tmp_path.iterdir()) == [folder]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_process_killed_while_it_looked_for_a_sandbox_left_is_removed_by_the_next(tmp_path):
+    _kill_one(tmp_path, "trial")
+    with scratch_folder("split-", tmp_path) as folder:
+        assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_folder_in_use_stays(tmp_path):
+    with scratch_folder("a-", tmp_path) as first, scratch_folder("b-", tmp_path) as second:
+        assert sorted(tmp_path.iterdir()) == sorted([first, second])
+
+
+def test_a_folder_whose_process_died_before_it_was_named_is_removed_once_it_is_old(tmp_path):
+    old, new = tmp_path / ".shardmill-split-old", tmp_path / ".shardmill-split-new"
+    for folder in (old, new):
+        folder.mkdir()
+    os.utime(old, (time.time() - 7200,) * 2)
+    with scratch_folder("other-", tmp_path):
+        assert not old.exists()
+    assert new.exists()
