@@ -8,13 +8,15 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 PREFIX = "shardmill-"
 _HELD = ".held"
 _UNLOCKED_SECONDS = 3600
-"""A folder is locked and gets its name within milliseconds; one that has none after so long is nobody's."""
+"""A folder is locked and gets its name within milliseconds; one that has none after so long is nobody's, even where the
+file system knows no locks on folders."""
+_PATIENCE_SECONDS = 1.0
 
 
 @contextmanager
@@ -27,16 +29,42 @@ def scratch_folder(prefix: str, place: Path | None = None) -> Iterator[Path]:
     parent = place or Path(tempfile.gettempdir())
     parent.mkdir(parents=True, exist_ok=True)
     _sweep(parent)
-    unlocked = Path(tempfile.mkdtemp(prefix=f".{PREFIX}{prefix}", dir=parent))
-    folder = parent / unlocked.name.removeprefix(".")
+    with ExitStack() as making:
+        making.enter_context(_locked(parent, fcntl.LOCK_SH, _PATIENCE_SECONDS))
+        unlocked = Path(tempfile.mkdtemp(prefix=f".{PREFIX}{prefix}", dir=parent))
+        folder = parent / unlocked.name.removeprefix(".")
+        try:
+            with (unlocked / _HELD).open("w") as held:
+                fcntl.flock(held, fcntl.LOCK_EX)  # the kernel gives it back, however this process ends
+                unlocked.rename(folder)  # only now do others see it
+                making.close()
+                yield folder
+        finally:
+            shutil.rmtree(unlocked, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _locked(parent: Path, kind: int, patience: float) -> Iterator[bool]:
+    """Lock the folder that scratch folders are made in: shared to make one, alone to say that none is being made."""
+    give_up = time.monotonic() + patience
+    number = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with (unlocked / _HELD).open("w") as held:
-            fcntl.flock(held, fcntl.LOCK_EX)  # the kernel gives it back, however this process ends
-            unlocked.rename(folder)  # only now do others see it
-            yield folder
+        got = _try_lock(number, kind)
+        while not got and time.monotonic() < give_up:
+            time.sleep(0.01)
+            got = _try_lock(number, kind)
+        yield got
     finally:
-        shutil.rmtree(unlocked, ignore_errors=True)
-        shutil.rmtree(folder, ignore_errors=True)
+        os.close(number)
+
+
+def _try_lock(number: int, kind: int) -> bool:
+    try:
+        fcntl.flock(number, kind | fcntl.LOCK_NB)
+    except OSError:  # held by another; or a file system that knows no locks on folders
+        return False
+    return True
 
 
 def _sweep(parent: Path) -> None:
@@ -47,10 +75,16 @@ def _sweep(parent: Path) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
         except OSError:  # in use; or of somebody else, or not locked yet, or gone
             continue
-    for folder in parent.glob(f".{PREFIX}*"):
-        try:
-            status = folder.lstat()
-        except OSError:  # gone
-            continue
-        if status.st_uid == os.geteuid() and status.st_mtime < time.time() - _UNLOCKED_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
+    with _locked(parent, fcntl.LOCK_EX, patience=0) as nobody_makes_one:
+        for folder in parent.glob(f".{PREFIX}*"):
+            _sweep_unlocked(folder, time.time() - (0 if nobody_makes_one else _UNLOCKED_SECONDS))
+
+
+def _sweep_unlocked(folder: Path, made_before: float) -> None:
+    """Remove what a process left that was killed before it locked its folder."""
+    try:
+        status = folder.lstat()
+    except OSError:  # gone
+        return
+    if status.st_uid == os.geteuid() and status.st_mtime < made_before:
+        shutil.rmtree(folder, ignore_errors=True)
