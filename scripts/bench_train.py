@@ -137,7 +137,7 @@ class Bench:
                 **side.fields,
                 "workers": side.workers,
                 "epochs": epochs,
-                "batch_size": max(size // side.workers, 1),
+                "batch_size": size,
                 "learning_rate": rate,
             }
         )

@@ -2,8 +2,8 @@
 
     .local/airflow/bin/python scripts/bench_train_gap.py --ways single,local_sgd:2,local_sgd:8 --seeds 1,2,3
 
-Every way sees equally many examples, the same records for so many epochs, in steps of the same global batch, which is
-shared out among the workers, at the form's learning rate. A way is a trainer, the mode too where Elephas
+Every way sees equally many examples, the same records for so many epochs, in steps of the same batch, which is shared
+out among the workers, at the form's learning rate. A way is a trainer, the mode too where Elephas
 trains, and behind a colon its workers; each worker is a process of one thread, more of them than cores only take
 longer. With ``--kill-behind 3`` a worker gets a SIGKILL in the middle of the epoch behind the third, for a look at what
 a resumed training is worth. A line for each run, then one for each way: mean GAP over the seeds and how far it is from
@@ -42,7 +42,7 @@ def main() -> int:
     parser.add_argument("--ways", default=WAYS)
     parser.add_argument("--seeds", default="1,2,3")
     parser.add_argument("--records", type=int, default=1200, help="to train on; a fifth as many to validate")
-    parser.add_argument("--batch", type=int, default=64, help="global: divided by the workers")
+    parser.add_argument("--batch", type=int, default=TrainSpec().batch_size, help="of all workers together")
     parser.add_argument("--epochs", type=int, default=TrainSpec().epochs)
     parser.add_argument("--cache", type=Path, default=CACHE, help="where the records are kept")
     parser.add_argument("--kill-behind", type=int, metavar="EPOCH", help="kill a worker in the epoch behind this one")
@@ -67,7 +67,7 @@ def train(way: str, asked: dict[str, int], batch: int, records: RecordSet, kill_
     name, _, workers = way.partition(":")
     trainer, _, mode = name.partition("-")
     count = int(workers or 1)
-    fields = {**asked, "trainer": trainer, "workers": count, "batch_size": max(batch // count, 1)}
+    fields = {**asked, "trainer": trainer, "workers": count, "batch_size": batch}
     training = TrainSpec.model_validate({**fields, **({"mode": mode} if mode else {})})
     folder = Path(tempfile.mkdtemp(prefix="bench-train-"))
     try:

@@ -151,8 +151,9 @@ class Lab:
     seams: Seams = field(default_factory=lambda: SEAMS)
 
     def job(self, **asked: Any) -> TrainingJob:
+        workers = len(self.shares)
         spec = TrainSpec.model_validate(
-            {"workers": len(self.shares), "batch_size": 4, "learning_rate": 0.01, "epochs": 3, **asked}
+            {"workers": workers, "batch_size": 4 * workers, "learning_rate": 0.01, "epochs": 3, **asked}
         )
         starts = np.cumsum((0, *self.shares)).tolist()
         return TrainingJob(
@@ -178,7 +179,7 @@ class Lab:
 
     def _feed(self, job: TrainingJob, share: tuple[PartSlice, ...], plan: FeedPlan) -> FakeFeed:
         rejects = self.rejects.get(plan.rank, RejectTally()) if plan.shuffle else RejectTally()
-        return FakeFeed(share, job.spec.batch_size, plan, self.before, rejects)
+        return FakeFeed(share, job.spec.worker_batch_size, plan, self.before, rejects)
 
     @contextmanager
     def _events(self, job: TrainingJob) -> Iterator[Events]:

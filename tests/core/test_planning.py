@@ -56,7 +56,7 @@ def test_a_batch_is_closed_before_it_grows_above_its_aim():
 
 
 def test_a_training_that_elephas_would_silently_skip_is_refused_by_field():
-    asked = TrainSpec(trainer="elephas", workers=2, batch_size=16)
+    asked = TrainSpec(trainer="elephas", workers=2, batch_size=32)
     with pytest.raises(planning.BadRequestError, match=r"batch_size: 32 training records on 2 workers are 16 each"):
         planning.check_enough_records({"train": 32, "validation": 4}, asked)
     planning.check_enough_records({"train": 34, "validation": 4}, asked)

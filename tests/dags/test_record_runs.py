@@ -55,7 +55,7 @@ def plan(account, sample, tmp_path, monkeypatch):
             "validation_source": f"file://{sample}/validate",
             "lake": f"file://{tmp_path}/lake",
             "ingest": "copy",
-            "batch_size": 4,
+            "batch_size": 8,
         }
         planned = plan_records(TrainOnRecordsSpec(**(values | asked)), run, access)
         opened = stages.open_run(planned.spec_uri, lambda connection: access)

@@ -37,7 +37,7 @@ class Laptop:
 
     def conf(self, **changes: Any) -> dict[str, Any]:
         """Fill in the form for the small sample."""
-        values = {"source": f"file://{self.source}", "dataset": "small", "batch_mb": 1, "batch_size": 4, "epochs": 2}
+        values = {"source": f"file://{self.source}", "dataset": "small", "batch_mb": 1, "batch_size": 8, "epochs": 2}
         return values | changes
 
     def run(self, run_id: str, **changes: Any) -> str:

@@ -65,7 +65,7 @@ def ask(mirror, tmp_path):
             "lake": f"file://{tmp_path / 'lake'}",
             "train_shard": "1,1",
             "validation_shard": "1,1",
-            "batch_size": 4,
+            "batch_size": 8,
         }
         return TrainOnRecordsSpec(**(values | changed))
 

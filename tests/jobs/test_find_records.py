@@ -54,7 +54,7 @@ class Folders:
             "source": f"file://{self.folder}/train",
             "validation_source": f"file://{self.folder}/validate",
             "lake": f"file://{self.folder}/lake",
-            "batch_size": 2,
+            "batch_size": 4,
             "workers": 1,
         }
         return TrainOnRecordsSpec(**(values | changed))

@@ -46,7 +46,7 @@ def test_published_records_become_a_model_of_all_labels(tmp_path, spark_lab):
             train_shard="1,1",
             validation_shard="1,1",
             lake=f"file://{tmp_path}/lake",
-            batch_size=4,
+            batch_size=8,
             epochs=1,
             rgb_units=4,
             audio_units=2,

@@ -79,8 +79,8 @@ def test_a_run_with_a_flipped_byte_is_not_trained(tmp_path: Path, name: str) -> 
 
 
 def test_workers_that_elephas_would_not_train_are_refused_with_the_counts(tmp_path: Path) -> None:
-    run = make_run(tmp_path, trainer="elephas", batch_size=10, workers=6)
-    with pytest.raises(BadRequestError, match=r"60 training records on 6 workers are 10 each.*batch_size = 10"):
+    run = make_run(tmp_path, trainer="elephas", batch_size=60, workers=6)
+    with pytest.raises(BadRequestError, match=r"60 training records on 6 workers are 10 each.*share of batch_size, 10"):
         train.train(run, Store(run.folder))
 
 

@@ -17,7 +17,7 @@ from shardmill.specs.run import RunSpec
 from shardmill.specs.video_pipeline import VideoPipelineSpec
 
 VOCABULARY = ("red", "tone", "rising", "falling")
-SMALL = {"rgb_units": 8, "audio_units": 4, "dense_units": 16, "batch_size": 4, "learning_rate": 0.01, "epochs": 4}
+SMALL = {"rgb_units": 8, "audio_units": 4, "dense_units": 16, "batch_size": 8, "learning_rate": 0.01, "epochs": 4}
 
 
 def synthetic_record(index: int, random: np.random.Generator) -> Record:

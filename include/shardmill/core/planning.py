@@ -91,10 +91,10 @@ def check_enough_records(counts: Mapping[str, int], asked: TrainSpec) -> None:
     each = train // asked.ranks
     if not each:
         raise BadRequestError(f"workers: {train} training records for {asked.ranks} workers: lower it, or add shards")
-    if asked.trainer == "elephas" and each <= asked.batch_size:
+    if asked.trainer == "elephas" and each <= asked.worker_batch_size:
         raise BadRequestError(
             f"batch_size: {train} training records on {asked.ranks} workers are {each} each, "
-            f"and a worker of Elephas trains only on more than batch_size = {asked.batch_size}: "
+            f"and a worker of Elephas trains only on more than its share of batch_size, {asked.worker_batch_size}: "
             "lower batch_size or workers, add shards, or take another trainer"
         )
 

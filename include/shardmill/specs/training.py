@@ -33,8 +33,8 @@ class TrainSpec(Spec):
     """Number of workers, each a Spark task."""
     epochs: int = Field(12, ge=1, le=1000)
     """Passes over the training records."""
-    batch_size: int = Field(16, ge=1, le=4096)
-    """Examples a worker takes in one step."""
+    batch_size: int = Field(32, ge=1, le=65_536)
+    """Examples in one step of all workers together; each takes an equal share, one at least."""
     learning_rate: float = Field(0.003, gt=0, le=1)
     """Step size of Adam."""
     rgb_units: int = Field(32, ge=1, le=2048)
@@ -71,3 +71,8 @@ class TrainSpec(Spec):
     def ranks(self) -> int:
         """Number of workers that train: one alone where the trainer is `single`."""
         return 1 if self.trainer == "single" else self.workers
+
+    @property
+    def worker_batch_size(self) -> int:
+        """Examples that a worker takes in one step, rounded up."""
+        return -(-self.batch_size // self.ranks)

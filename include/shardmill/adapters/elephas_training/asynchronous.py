@@ -133,8 +133,9 @@ def train_asynchronously(model: keras.Model, rows: TrainingRows, spec: TrainSpec
     elephas_model = AsynchronousModel(
         model, mode=spec.mode, frequency=spec.frequency, parameter_server_mode=BoundedFactory._type, port=_free_port()
     )
+    fit = {"epochs": spec.epochs, "batch_size": spec.worker_batch_size, "verbose": 0, "validation_split": 0.0}
     start = time.monotonic()
-    elephas_model.fit(rows.train, epochs=spec.epochs, batch_size=spec.batch_size, verbose=0, validation_split=0.0)
+    elephas_model.fit(rows.train, **fit)
     seconds = time.monotonic() - start
     after = measured_losses(spec.epochs, rows, text, model.get_weights())
     report(progress_line(after, spec.epochs))

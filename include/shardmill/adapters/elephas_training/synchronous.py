@@ -50,7 +50,7 @@ def train_synchronously(model: keras.Model, rows: TrainingRows, spec: TrainSpec,
     seconds = 0.0
     for epoch in range(1, spec.epochs + 1):
         start = time.monotonic()
-        config = {"epochs": 1, "batch_size": spec.batch_size, "verbose": 0, "seed": spec.seed, "epoch": epoch}
+        config = {"epochs": 1, "batch_size": spec.worker_batch_size, "verbose": 0, "seed": spec.seed, "epoch": epoch}
         weights = elephas_model.train_epoch(rows, text, weights, config)
         seconds += time.monotonic() - start
         losses = tuple(elephas_model.training_histories[-1])

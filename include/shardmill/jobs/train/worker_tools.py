@@ -49,7 +49,7 @@ def open_feed(job: barrier_training.TrainingJob, share: tuple[PartSlice, ...], p
     from shardmill.adapters.record_batches import BatchPlan, RecordBatches
 
     batches = BatchPlan(
-        batch_size=job.spec.batch_size,
+        batch_size=job.spec.worker_batch_size,
         labels=len(job.vocabulary),
         max_frames=job.max_frames,
         level=plan.level,
