@@ -47,9 +47,9 @@ def watched(pid: int, scratch: Path, seconds: float = _SECONDS_BETWEEN) -> Itera
     measured, ended = Measured(), threading.Event()
 
     def watch() -> None:
-        pause = min(_FIRST_LOOK, seconds)
+        pause = 0.0
         while not ended.wait(pause):
-            pause = seconds
+            pause = seconds if pause else min(_FIRST_LOOK, seconds)
             memory = sum(pss_bytes(one) for one in family(pid))
             measured.memory = max(measured.memory, memory / 1e6)
             measured.scratch = max(measured.scratch, _bytes_in(scratch) / 1e6)

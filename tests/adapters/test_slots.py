@@ -108,6 +108,7 @@ def _command_of(pid: int) -> list[bytes]:
 @pytest.mark.parametrize("killed", ["ffmpeg", "child", "sandbox"])
 def test_a_killed_process_costs_its_video_and_not_the_next(tmp_path, film, long_film, long_plain_film, killed):
     with Slot(RECIPE, tmp_path / "slot") as slot:
+        slot._ready()
 
         def kill() -> None:
             victim = ffmpeg_of(slot) if killed == "ffmpeg" else child_of(slot)

@@ -84,7 +84,8 @@ class Laptop:
         """Give the names of the applications that Spark's history server shows, once there are so many."""
         give_up = time.monotonic() + 60
         while True:
-            found = httpx.get(f"{self.address.history_url}/api/v1/applications", trust_env=False).json()
+            url = f"{self.address.history_url}/api/v1/applications"
+            found = httpx.get(url, trust_env=False, timeout=60.0).json()  # it reads event logs when it is asked
             if len(found) >= count or time.monotonic() > give_up:
                 return {application["name"] for application in found}
             time.sleep(1.0)

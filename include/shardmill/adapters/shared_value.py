@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -18,6 +20,9 @@ from shardmill.specs.value import Sealed
 
 TRIES = 20
 """Others may be faster so many times one after the other; each such time one of them was done."""
+
+_PAUSE_SECONDS, _MOST_PAUSE_SECONDS = 0.005, 0.5
+"""At most, before the second try and before any: twice as long each time, and drawn, so that writers part."""
 
 Value = TypeVar("Value", bound=Sealed)
 
@@ -37,7 +42,9 @@ def change(lake: Store, key: str, kind: type[Value], make: Callable[[Value | Non
     Raises:
         StoreError: it cannot be read or written.
     """
-    for _ in range(TRIES):
+    for number in range(TRIES):
+        if number:
+            time.sleep(random.uniform(0, min(_PAUSE_SECONDS * 2**number, _MOST_PAUSE_SECONDS)))  # noqa: S311
         place = lake.head(key)
         try:
             before, wrong = _read(lake, key, kind, place)

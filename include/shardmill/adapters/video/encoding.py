@@ -30,7 +30,7 @@ from shardmill.adapters.video.copying import may_be_cropped
 from shardmill.adapters.video.cpu_flags import cpu_flags
 from shardmill.adapters.video.error import FramesDifferError, VideoError
 from shardmill.adapters.video.probe import Probe, open_video
-from shardmill.adapters.video.transcode import GROUPS, X264, decoding, picture_filters
+from shardmill.adapters.video.transcode import decoding, picture_filters, x264_params
 
 if TYPE_CHECKING:
     from shardmill.specs.recipes import SplitRecipe
@@ -160,7 +160,7 @@ def _scaling(stream: VideoStream, frame: VideoFrame, recipe: SplitRecipe) -> Cal
 
 
 def _encoder(sink: OutputContainer, scaled: VideoFrame, stream: VideoStream, recipe: SplitRecipe) -> VideoStream:
-    options = {"preset": recipe.preset, "crf": str(recipe.crf), "forced-idr": "1", "x264-params": f"{X264}:{GROUPS}"}
+    options = {"preset": recipe.preset, "crf": str(recipe.crf), "forced-idr": "1", "x264-params": x264_params(recipe)}
     encoder = sink.add_stream("libx264", rate=stream.guessed_rate, options=options)
     assert scaled.time_base is not None  # noqa: S101 - it is the stream's
     encoder.time_base = scaled.time_base
