@@ -1,8 +1,8 @@
-"""Run the tests in two lanes at once: what waits for clocks and for other processes beside what computes.
+"""Run the tests in two lanes at once, each a folder of tests after the other, the longest first.
 
     python scripts/run_tests.py [--one-lane] [pytest's arguments]
 
-The output of the second lane comes behind that of the first one. The exit status is that of the lane that went worse.
+A folder's output comes when it is through. The exit status is that of the folder that went worst.
 """
 
 from __future__ import annotations
@@ -10,55 +10,87 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1] / "tests"
-WAITING = ("dags", "e2e", "kills", "laptop", "localcloud", "node_scripts")
-"""Folders whose tests start Airflow, Spark or the local AWS and wait for them. All else is in the other lane."""
+LONGEST_FIRST = ("e2e", "jobs", "localcloud", "adapters", "faults", "dags")
+"""Folders that take minutes; what is not named here is run as one at the end."""
+LANES = 2
 ONE_LANE = "--one-lane"
 NOTHING_CHOSEN = 5
 """What pytest exits with where no test was selected."""
 
 
-def lanes(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Share the tests of a folder out: what waits, and what computes; each file and folder with tests is in one."""
-    held = [path for path in sorted(folder.iterdir()) if _holds_tests(path)]
-    return [path for path in held if path.name in WAITING], [path for path in held if path.name not in WAITING]
+def shares(folder: Path) -> list[list[Path]]:
+    """Share the tests of a folder out, in the order in which they are begun; each is in one share."""
+    held = {path.name: path for path in sorted(folder.iterdir()) if _holds_tests(path)}
+    long = [[held.pop(name)] for name in LONGEST_FIRST if name in held]
+    return [*long, list(held.values())] if held else long
 
 
 def _holds_tests(path: Path) -> bool:
     return any(path.rglob("test_*.py")) if path.is_dir() else path.match("test_*.py")
 
 
+class Lanes:
+    """Runs share after share, in several lanes."""
+
+    def __init__(self, left: Iterable[Sequence[Path]], arguments: Sequence[str]) -> None:
+        self._left, self._arguments = [list(paths) for paths in left], list(arguments)
+        self._lock = threading.Lock()
+        self.statuses: list[int] = []
+
+    def run(self, count: int) -> None:
+        """Run all, whatever becomes of one; after an interrupt only what is running."""
+        lanes = [threading.Thread(target=self._run_lane) for _ in range(count)]
+        for lane in lanes:
+            lane.start()
+        try:
+            for lane in lanes:
+                lane.join()
+        finally:
+            with self._lock:
+                self._left.clear()
+            for lane in lanes:
+                lane.join()  # pytest was interrupted too, and cleans up
+
+    def _run_lane(self) -> None:
+        while paths := self._next():
+            names, started = " ".join(path.name for path in paths), time.monotonic()
+            with tempfile.TemporaryFile("w+") as output:
+                command = [sys.executable, "-m", "pytest", *self._arguments, *map(str, paths)]
+                status = subprocess.call(command, stdout=output, stderr=subprocess.STDOUT)
+                output.seek(0)
+                with self._lock:
+                    self.statuses.append(status)
+                    print(output.read(), f"… {names}: {time.monotonic() - started:.0f} s", sep="\n", flush=True)
+
+    def _next(self) -> list[Path]:
+        with self._lock:
+            if not self._left:
+                return []
+            paths = self._left.pop(0)
+            print(f"tests of {' '.join(path.name for path in paths)} …", flush=True)
+            return paths
+
+
 def run(folder: Path, arguments: Sequence[str]) -> int:
-    """Run both lanes to their end, whatever becomes of the other one."""
-    waiting, computing = lanes(folder)
+    """Run all tests below a folder; give the exit status of the share that went worst."""
     if ONE_LANE in arguments:
         left = [argument for argument in arguments if argument != ONE_LANE]
-        return subprocess.call(_command([*waiting, *computing], left))
-    with tempfile.TemporaryFile("w+") as output:
-        beside = subprocess.Popen(_command(computing, arguments), stdout=output, stderr=subprocess.STDOUT)
-        try:
-            statuses = [subprocess.call(_command(waiting, arguments))]
-            print("… and beside them:", flush=True)
-            statuses.append(beside.wait())
-        finally:
-            beside.wait()  # it was interrupted too, and cleans up
-            output.seek(0)
-            print(output.read(), flush=True)
-    return worst(statuses)
+        return subprocess.call([sys.executable, "-m", "pytest", *left, str(folder)])
+    lanes = Lanes(shares(folder), arguments)
+    lanes.run(LANES)
+    return worst(lanes.statuses)
 
 
 def worst(statuses: Iterable[int]) -> int:
-    """Give the exit status of both: a lane from which no test was selected is no failure, but two of them are."""
-    found = list(statuses)
-    ran = [status for status in found if status != NOTHING_CHOSEN]
+    """Give the worst exit status: a share from which no test was selected is no failure, but all of them are."""
+    ran = [status for status in statuses if status != NOTHING_CHOSEN]
     return max(ran, key=abs) if ran else NOTHING_CHOSEN
-
-
-def _command(paths: Sequence[Path], arguments: Sequence[str]) -> list[str]:
-    return [sys.executable, "-m", "pytest", *arguments, *map(str, paths)]
 
 
 if __name__ == "__main__":
