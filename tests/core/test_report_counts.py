@@ -107,6 +107,12 @@ def test_totals_are_unknown_before_clips_exist():
     assert (after.videos, after.clips, after.rejects) == (1, 2, 1)
 
 
+def test_tasks_stand_in_the_order_of_the_pipeline_whatever_the_order_they_come_in():
+    names = ["train", "own_task", "split_1", "plan", "split_0", "another"]
+    rows = task_rows(TaskOutcome(name, "success", 1.0) for name in names)
+    assert [row.task for row in rows] == ["plan", "split", "train", "own_task", "another"]
+
+
 def test_mapped_tasks_are_one_row_with_the_worst_state_and_the_sum_of_seconds():
     outcomes = [
         TaskOutcome("plan", "success", 1.0),

@@ -64,8 +64,16 @@ def group_rejects(manifests: Manifests, examples: int = EXAMPLES) -> tuple[Rejec
 _WORST_FIRST = ("failed", "upstream_failed", "up_for_retry", "running", "queued", "scheduled", "none", "removed")
 
 
+_ORDER = (
+    *("plan", "plan_records", "budget", "hand_out", "ingest", "fetch", "find"),
+    *("create_split_cluster", "split", "split_on_cluster", "delete_split_cluster", "label", "features", "select"),
+    *("create_cluster", "train", "evaluate", "publish", "delete_cluster"),
+)
+"""Of the pipelines' tasks; Airflow lists them in no order."""
+
+
 def task_rows(outcomes: Iterable[TaskOutcome]) -> tuple[TaskRow, ...]:
-    """Put the outcomes of mapped tasks together; tasks stay in the order in which they first occur."""
+    """Put the outcomes of mapped tasks together, in the order of the pipeline; unknown tasks come last."""
     by_task: dict[str, list[TaskOutcome]] = {}
     for outcome in outcomes:
         mapped = _MAPPED.fullmatch(outcome.task)
@@ -78,7 +86,7 @@ def task_rows(outcomes: Iterable[TaskOutcome]) -> tuple[TaskRow, ...]:
             worst = "success" if "success" in states else found[0].state
         seconds = [outcome.seconds for outcome in found if outcome.seconds is not None]
         rows.append(TaskRow(task, worst, len(found), sum(seconds) if seconds else None))
-    return tuple(rows)
+    return tuple(sorted(rows, key=lambda row: _ORDER.index(row.task) if row.task in _ORDER else len(_ORDER)))
 
 
 @dataclass(frozen=True)
