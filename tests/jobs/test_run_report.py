@@ -17,11 +17,13 @@ import numpy as np
 import pytest
 
 from shardmill.adapters import lake as commits
+from shardmill.adapters import playable
 from shardmill.adapters.store import Store
 from shardmill.core import layout
 from shardmill.core.page_text import size_text
 from shardmill.core.side_costs import STORAGE
 from shardmill.jobs.report import TaskOutcome, summarise, write_report
+from shardmill.specs.curves import LabelCurve, LabelCurves, PrecisionRecall
 from shardmill.specs.manifest import Manifest, Part, Reject, SourceObject, Video
 from shardmill.specs.records import (
     EpochLoss,
@@ -33,6 +35,7 @@ from shardmill.specs.records import (
     RecordSet,
     VideoPrediction,
 )
+from shardmill.specs.result import RunResult
 from shardmill.specs.run import (
     PlannedCluster,
     PlannedCost,
@@ -44,6 +47,7 @@ from shardmill.specs.run import (
     RunSpec,
 )
 from shardmill.specs.spent import RunSpent, SpentCluster, SpentStep
+from shardmill.specs.training_run import TrainingHistory
 from shardmill.specs.video_pipeline import VideoPipelineSpec
 
 HOSTILE = "<script>alert('x')</script>\"><img src=http://evil.example/x onerror=alert(1)>"
@@ -162,6 +166,10 @@ class RunOnDisk:
         parts = [(RecordPart(uri="file:///x", sha256="1" * 64, records=count),) for count in (4, 6)]
         self.put("records.json", RecordSet(vocabulary=LABELS, max_frames=4, train=parts[0], validation=parts[1]))
 
+    def featurize_again(self) -> None:
+        """Freeze what a later run on the same records does."""
+        self.put("labels.json", RunLabels(digest=DIGEST, vocabulary=LABELS, videos=6, labelled=6))
+
     def train(self) -> None:
         history = [
             EpochLoss(
@@ -248,6 +256,8 @@ class Reader(HTMLParser):
     def handle_endtag(self, tag):
         if tag not in self.VOID:
             assert self.open.pop() == tag
+        if tag in ("td", "th"):
+            self.text += " "
 
     def handle_data(self, data):
         if self.open and self.open[-1] == "style":
@@ -541,3 +551,131 @@ def test_the_summary_of_a_run_that_failed_early_is_null_where_unknown(tmp_path):
     assert found.pop("shards") == 2
     assert len(found) == 12 and set(found.values()) == {None}
     assert "null" in json.dumps(found)
+
+
+def clips_of(page: Reader) -> dict[str, bytes]:
+    """The clips that the page holds, by what they are called."""
+    videos = [attributes for tag, attributes in page.elements if tag == "video"]
+    return {one["aria-label"]: base64.b64decode(one["src"].partition(",")[2], validate=True) for one in videos}
+
+
+def test_each_clip_of_the_page_is_that_of_its_video_and_plays(whole):
+    _, page = read_page(whole)
+    found = clips_of(page)
+    for shard in whole.keys:
+        for level, key in enumerate(whole.keys[shard]):
+            clip = found[f"a clip of video {key}"]
+            assert clip == clip_bytes(30 + 40 * level)
+            with av.open(io.BytesIO(clip), mode="r") as container:
+                frames = [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
+            assert len(frames) == 4 and any((one != frames[0]).any() for one in frames[1:]), "something moves"
+
+
+def test_clips_are_read_one_by_one_not_with_the_parts_they_lie_in(whole, monkeypatch):
+    read = []
+    real = Store.get_range
+    monkeypatch.setattr(
+        Store, "get_range", lambda self, key, start, length: read.append(length) or real(self, key, start, length)
+    )
+    read_page(whole)
+    assert len(read) == 6 and max(read) < 5_000
+
+
+def again(made: RunOnDisk, name: str, started: str, **asked) -> RunOnDisk:
+    """Another run on the same lake, whose record is written."""
+    other = RunOnDisk(made.folder)
+    values = {**made.run.asked.model_dump(), **asked}
+    other.run = RunSpec(run=name, started=started, asked=VideoPipelineSpec.model_validate(values))
+    other.put("spec.json", other.run)
+    return other
+
+
+def section(page: Reader, heading: str) -> str:
+    """The text of a section, up to the next."""
+    return re.sub(r"\s+", " ", page.text.partition(f"{heading}\n")[2][:6000])
+
+
+def test_a_run_is_held_against_the_one_before_of_its_data_set(tmp_path):
+    first = run_until(tmp_path, "evaluate")
+    read_page(first, DONE)
+    failed = again(first, "failed-1", "2026-11-21T02:00:00+00:00", epochs=9)
+    again(first, "dry-1", "2026-11-21T02:30:00+00:00", dry_run=True)
+    again(first, "other-data", "2026-11-21T02:40:00+00:00", dataset="e")
+    again(first, "later", "2026-11-22T02:00:00+00:00")
+    first.lake.put("runs/broken/spec.json", b"{}")
+    second = again(first, "second-1", "2026-11-21T03:00:00+00:00", epochs=4)
+    second.plan()
+    second.featurize_again()
+    measured = MetricsReport.from_json(first.lake.get(f"runs/{first.run.run}/metrics.json"))
+    second.put("metrics.json", measured.model_copy(update={"gap": 0.95}))
+
+    _, page = read_page(second, DONE)
+
+    told = section(page, "Since the run before")
+    assert f"Held against {first.run.run}, planned 2026-11-21 01:00 UTC; 1 run between them left no metrics." in told
+    assert "epochs 3 4" in told
+    assert "The same 2 shards, unchanged at the source." in told
+    assert "GAP@20 0.930 0.950 +0.020" in told
+    assert "clips 24 24 ±0" in told
+    assert failed.run.run not in told and "failed-1" not in page.text
+    assert "+0.020 since the run before" in page.text
+
+
+def test_a_first_run_says_that_there_is_none_before(whole):
+    assert "This is the first run of this data set in the lake." in read_page(whole)[1].text
+
+
+def test_what_a_run_came_to_is_kept_for_the_next(whole):
+    write_report(whole.lake, whole.run, DONE, took=61.0)
+    kept = RunResult.from_json(whole.lake.get(f"runs/{whole.run.run}/result.json"))
+    assert (kept.state, kept.took, kept.rejects) == ("succeeded", 61.0, {"clips, not_a_video": 1})
+    assert kept.counts["clips"] == 24 and kept.counts["bytes of records"] == 10_000
+    assert kept.seconds["split"] == 5.0
+
+
+def test_a_training_that_broke_off_shows_the_epochs_that_it_came_to(tmp_path):
+    made = run_until(tmp_path, "featurize")
+    epochs = [EpochLoss(epoch=n, loss=0.5, validation_loss=0.4, validation_gap=0.3 + n / 10) for n in range(3)]
+    made.put("history.json", TrainingHistory(inputs="i", epochs=tuple(epochs)))
+    tasks = [TaskOutcome("train", "failed", 9.0), TaskOutcome("evaluate", "upstream_failed")]
+    _, page = read_page(made, tasks, failure="train: worker 1 was lost")
+    assert "As far as it came." in page.text and "Scores by epoch" in page.text
+    lines = [attributes for tag, attributes in page.elements if tag == "polyline"]
+    assert [len(line["points"].split()) for line in lines] == [3, 3, 3]
+    assert "not evaluated" in page.text and "worker 1 was lost" in page.text
+    kept = RunResult.from_json(made.lake.get(f"runs/{made.run.run}/result.json"))
+    assert kept.state == "failed" and kept.counts["epochs"] == 2
+
+
+def test_a_dry_run_says_that_nothing_was_begun_and_what_it_would_cost(tmp_path):
+    made = RunOnDisk(tmp_path)
+    made = again(made, "dry-1", "2026-11-21T02:30:00+00:00", dry_run=True)
+    made.plan()
+    made.put("clusters.json", planned_clusters())
+    tasks = [
+        TaskOutcome("plan", "success", 1.0),
+        TaskOutcome("budget", "success", 1.0),
+        TaskOutcome("train", "skipped"),
+    ]
+    _, page = read_page(made, tasks)
+    assert "Planned only: nothing was begun" in page.text and "5.00" in page.text
+    assert "USD expected at most" in page.text and "✗" not in page.text
+    assert ("details", {"open": None}) in page.elements, "the plan in words is there to be read"
+
+
+def test_the_curves_of_the_page_are_those_that_evaluation_kept(tmp_path):
+    made = run_until(tmp_path, "evaluate")
+    best = PrecisionRecall(threshold=0.7, precision=1.0, recall=0.5)
+    last = PrecisionRecall(threshold=0.2, precision=0.75, recall=1.0)
+    curve = LabelCurve(label=LABELS[1], positives=2, points=(best, last), best=best)
+    made.put("curves.json", LabelCurves(inputs="i", videos=6, together=None, labels=(curve,)))
+    text, page = read_page(made)
+    drawn = re.findall(r'<polyline class="series s1" points="([^"]+)"', text.partition('class="curves"')[2])
+    assert drawn == ["0,0 50,0 100,25"], "precision upwards, recall to the right, in a square of 100"
+    assert "sport" in section(page, "Label by label")
+    assert "0.700 1.000 0.500" in section(page, "Label by label")
+
+
+def test_the_whole_page_stays_small_enough_to_be_sent(whole):
+    assert len(read_page(whole, DONE)[0]) < 200_000
+    assert 18 * (playable.MAX_BYTES + 12_000) * 4 / 3 < 4_000_000, "18 videos of the largest size"
