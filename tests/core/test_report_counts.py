@@ -195,7 +195,7 @@ def test_of_few_videos_each_is_shown_once():
 
 def test_a_label_that_is_not_even_listed_counts_against_a_video():
     both = Prediction("v", ("x", "z"), (("x", 0.9), ("y", 0.4)))
-    assert both.hit and both.separation == -0.4
+    assert both.hit and both.separation == -0.4 and both.found == 1 and both.unlisted == ("z",)
     assert Prediction("v", ("x",), (("x", 0.9), ("y", 0.4))).separation == 0.5
     assert Prediction("v", (), (("y", 0.4),)).separation == -0.4
 

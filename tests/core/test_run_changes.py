@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shardmill.core.report import Earlier, Found
+from shardmill.core.report import Earlier, Found, Prediction
 from shardmill.core.run_changes import NumberChange, changes
 from shardmill.specs.manifest import SourceObject
 from shardmill.specs.records import LabelScore, MetricsReport, RecordPart, RecordSet
@@ -73,12 +73,25 @@ def test_shards_that_came_went_or_changed_at_the_source_are_counted():
 
 
 @pytest.mark.parametrize(
-    ("validation", "says"), [("0", "on the same 6 validation"), ("2", "of other validation videos")]
+    ("validation", "videos", "says"),
+    [
+        ("0", "abc", "of the same 6 validation videos, and of the same records"),
+        ("2", "abc", "of the same 6 validation videos; their records were made anew"),
+        ("0", "abd", "of other validation videos, 6 then and 6 now: mind that"),
+    ],
 )
-def test_scores_of_other_videos_are_not_passed_off_as_comparable(validation, says):
-    earlier = Earlier(run("then"), metrics=metrics(0.9), records=records("0"))
-    found = Found(run("now"), metrics=metrics(0.8), records=records(validation), earlier=earlier)
+def test_scores_of_other_videos_are_not_passed_off_as_comparable(validation, videos, says):
+    earlier = Earlier(run("then"), metrics=metrics(0.9), records=records("0"), videos=frozenset("abc"))
+    said = tuple(Prediction(video, ("a",), ()) for video in videos)
+    found = Found(run("now"), metrics=metrics(0.8), records=records(validation), predictions=said, earlier=earlier)
     assert says in changes(found, RunResult(state="succeeded")).lines[-1]
+
+
+def test_scores_over_other_labels_are_said_to_be():
+    earlier = Earlier(run("then"), metrics=metrics(0.9), records=records())
+    other = records().model_copy(update={"vocabulary": ("a", "c")})
+    found = changes(Found(run("now"), metrics=metrics(0.8), records=other, earlier=earlier), RunResult(state="x"))
+    assert "whose labels are other ones" in found.lines[-1]
 
 
 def test_scores_are_compared_one_by_one_and_a_lower_loss_is_better():

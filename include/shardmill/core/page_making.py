@@ -78,7 +78,7 @@ def make_page(found: Found, told: Told, groups: Sequence[ShownGroup]) -> Page:
         took=told.took,
         usd=result.usd,
         planned_usd=found.clusters.expected_usd if found.clusters else None,
-        counts=tuple(Figure(name, count_text(value)) for name, value in run_counts(found).items()),
+        counts=_figures(found),
         metrics=_metric_figures(metrics) if metrics else (),
         ablations=_ablation_bars(metrics) if metrics else (),
         labels=label_rows(metrics, found.curves) if metrics else (),
@@ -105,6 +105,13 @@ def make_page(found: Found, told: Told, groups: Sequence[ShownGroup]) -> Page:
 
 def _failed_task(told: Told) -> str:
     return next((outcome.task for outcome in told.tasks if outcome.state == "failed"), "")
+
+
+def _figures(found: Found) -> tuple[Figure, ...]:
+    texts = {name: count_text(value) for name, value in run_counts(found).items()}
+    if found.history and found.history[-1].epoch < found.run.asked.epochs:
+        texts["epochs"] += f" of {found.run.asked.epochs}"
+    return tuple(Figure(name, text) for name, text in texts.items())
 
 
 def _rows_to_show(rows: Sequence[ShardRow]) -> tuple[ShardRow, ...]:

@@ -94,6 +94,17 @@ class Prediction:
         return bool(self.scores) and self.scores[0][0] in self.truth
 
     @property
+    def found(self) -> int:
+        """How many of its labels are among as many best scores as it has labels."""
+        return sum(label in self.truth for label, _ in self.scores[: len(self.truth)])
+
+    @property
+    def unlisted(self) -> tuple[str, ...]:
+        """Its labels that are not even among the scores."""
+        told = {label for label, _ in self.scores}
+        return tuple(label for label in self.truth if label not in told)
+
+    @property
     def separation(self) -> float:
         """How far the lowest of its own labels is above the highest of the others, from -1 (worst) to 1 (best).
 
@@ -181,6 +192,8 @@ class Earlier:
     metrics: MetricsReport | None = None
     plan: RunPlan | None = None
     records: RecordSet | None = None
+    videos: frozenset[str] = frozenset()
+    """Validation videos whose predictions are listed."""
     between: int = 0
     """Later runs that were passed over, for they had no metrics."""
 

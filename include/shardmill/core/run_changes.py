@@ -121,19 +121,21 @@ def _source(before: RunPlan | None, now: RunPlan | None) -> Iterator[str]:
 
 
 def _validation(before: Earlier, found: Found) -> Iterator[str]:
+    """Say whether the scores of both can be compared: by the videos that are listed, and by their records."""
     if before.metrics is None or found.metrics is None or before.records is None or found.records is None:
         return
-    if _measured_on(before.records) == _measured_on(found.records):
-        yield f"Both were measured on the same {found.metrics.videos:,} validation videos."
+    then, now = before.metrics.videos, found.metrics.videos
+    labels = "" if before.records.vocabulary == found.records.vocabulary else ", whose labels are other ones"
+    if then != now or before.videos != frozenset(one.video for one in found.predictions):
+        yield f"The scores are of other validation videos, {then:,} then and {now:,} now{labels}: mind that."
+    elif _parts(before.records) != _parts(found.records) or labels:
+        yield f"The scores are of the same {now:,} validation videos{labels}; their records were made anew."
     else:
-        yield (
-            f"The scores are of other validation videos, {before.metrics.videos:,} then and "
-            f"{found.metrics.videos:,} now: part of the difference may be theirs."
-        )
+        yield f"The scores are of the same {now:,} validation videos, and of the same records."
 
 
-def _measured_on(records: RecordSet) -> tuple[tuple[str, ...], frozenset[str]]:
-    return records.vocabulary, frozenset(part.sha256 for part in records.validation)
+def _parts(records: RecordSet) -> frozenset[str]:
+    return frozenset(part.sha256 for part in records.validation)
 
 
 def _scores(before: MetricsReport | None, now: MetricsReport | None) -> Iterator[NumberChange]:
