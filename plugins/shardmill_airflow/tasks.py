@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, get_current_context, task
@@ -155,13 +156,16 @@ def report(spec_uri: str) -> str:
     """Write the run's report, for failed runs too."""
     from shardmill.jobs.report import write_report
 
-    ti = get_current_context()["ti"]
+    context = get_current_context()
+    ti = context["ti"]
     opened = open_run(spec_uri)
     states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id])[ti.run_id]
     with summarised() as lines:
         outcomes, failure = _task_outcomes(ti, states)
         note_spent(opened)
-        lines.append(write_report(opened.lake, opened.run, outcomes, failure=failure))
+        began = context["dag_run"].start_date
+        took = (datetime.now(UTC) - began).total_seconds() if began else None
+        lines.append(write_report(opened.lake, opened.run, outcomes, failure=failure, took=took))
         log.info("the report is at %s", lines[-1])
     for teardown in ("delete_split_cluster", "delete_cluster"):
         if states.get(teardown) == "failed":

@@ -58,3 +58,14 @@ def test_a_bar_is_as_long_as_its_share_and_never_longer_than_its_track():
 
     assert [bar.share for bar in made] == [0.5, 1.0, 0.0, 0.0]
     assert [bar.main for bar in made] == [True, False, False, False]
+
+
+def test_an_axis_may_reach_to_a_value_that_is_given():
+    chart = charts.line_chart({"GAP": [(0, 0.1), (1, 0.25)]}, top_value=1.0)
+
+    assert [tick.text for tick in chart.y_ticks] == ["0", "0.2", "0.4", "0.6", "0.8", "1"]
+    assert chart.lines[0].end_y == pytest.approx(chart.bottom - 0.25 * (chart.bottom - chart.top), abs=0.1)
+
+
+def test_a_curve_in_a_square_begins_at_the_lower_left():
+    assert charts.unit_curve([(0, 0), (0.5, 1), (1, 0.25)], 100) == "0,100 50,0 100,75"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -334,8 +334,9 @@ def as_task(open_run, monkeypatch):
             xcom_pull=lambda **_: None,
             get_task_states=lambda **_: {"r": states or {}},
         )
+        dag_run = SimpleNamespace(start_date=datetime.now(UTC) - timedelta(hours=2))
         for module in (outcomes, tasks):
-            monkeypatch.setattr(module, "get_current_context", lambda: {"ti": ti})
+            monkeypatch.setattr(module, "get_current_context", lambda: {"ti": ti, "dag_run": dag_run})
         monkeypatch.setattr(tasks, "open_run", lambda spec_uri: opened)
         return getattr(tasks, name).function("spec.json"), told
 
@@ -362,3 +363,4 @@ def test_the_report_has_what_the_run_came_to(as_task, open_run, account, lake):
     page = lake.get(uri.removeprefix(f"{lake.uri}/")).decode()
     assert f"{cluster_id} TERMINATED" in page
     assert "step train r1" in page
+    assert "2 h 00 min" in page, "from the run's start to its report"

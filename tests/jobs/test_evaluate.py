@@ -18,6 +18,7 @@ from shardmill.core.evaluation import Found
 from shardmill.core.rejects import TooManyRejectsError
 from shardmill.core.worker_shares import worker_shares
 from shardmill.jobs.evaluate import Scorer, evaluate
+from shardmill.specs.curves import LabelCurves
 from shardmill.specs.records import MODEL_VERSION, ModelManifest, Predictions, RecordPart, RecordSet, model_inputs
 from shardmill.specs.run import RunSpec
 from shardmill.specs.video_pipeline import VideoPipelineSpec
@@ -135,6 +136,11 @@ def test_shares_scored_apart_give_the_metrics_of_all_videos_at_once(tmp_path: Pa
     assert list(listed) == [record.id for record in made.records]
     best = int(scores[7].argmax())
     assert listed["v0007"].top[0] == (f"label {best}", pytest.approx(float(scores[7, best]), abs=1e-5))
+    drawn = read_sealed(made.store, "curves.json", LabelCurves)
+    assert (drawn.inputs, drawn.videos, drawn.together.positives) == (report.inputs, 50, 100)
+    assert drawn.labels[0].positives == truth.sum(axis=0).max()
+    if labels == 20:
+        assert drawn.together.points[-1].recall == 1.0, "no label is beyond the best 20"
 
 
 def test_a_model_of_videos_is_evaluated_without_what_needs_frames(tmp_path: Path) -> None:

@@ -17,10 +17,13 @@ import numpy as np
 import pytest
 
 from shardmill.adapters import lake as commits
+from shardmill.adapters import playable
 from shardmill.adapters.store import Store
 from shardmill.core import layout
+from shardmill.core.page_text import size_text
 from shardmill.core.side_costs import STORAGE
-from shardmill.jobs.report import TaskOutcome, moments, summarise, write_report
+from shardmill.jobs.report import TaskOutcome, summarise, write_report
+from shardmill.specs.curves import LabelCurve, LabelCurves, PrecisionRecall
 from shardmill.specs.manifest import Manifest, Part, Reject, SourceObject, Video
 from shardmill.specs.records import (
     EpochLoss,
@@ -32,8 +35,19 @@ from shardmill.specs.records import (
     RecordSet,
     VideoPrediction,
 )
-from shardmill.specs.run import PlannedCluster, PlannedCost, PlannedShard, RunClusters, RunLabels, RunPlan, RunSpec
+from shardmill.specs.result import RunResult
+from shardmill.specs.run import (
+    PlannedCluster,
+    PlannedCost,
+    PlannedShard,
+    PlannedStage,
+    RunClusters,
+    RunLabels,
+    RunPlan,
+    RunSpec,
+)
 from shardmill.specs.spent import RunSpent, SpentCluster, SpentStep
+from shardmill.specs.training_run import TrainingHistory
 from shardmill.specs.video_pipeline import VideoPipelineSpec
 
 HOSTILE = "<script>alert('x')</script>\"><img src=http://evil.example/x onerror=alert(1)>"
@@ -119,6 +133,8 @@ class RunOnDisk:
                     for number in range(4):
                         add_member(tar, f"{key}/{number:06d}.mp4", clip_bytes(30 + 40 * level))
                         add_member(tar, f"{key}/{number:06d}.info.json", b"{}")
+            with tarfile.open(path) as tar:
+                places = {one.name: (one.offset_data, one.size) for one in tar}
             folder = layout.part_folder(layout.stage_folder("clips", "d", self.recipes["clips"]), shard, 0)
             sha256 = commits.file_sha256(path)
             name = f"{folder}/d-clips-{shard:06d}-000000-{sha256[:12]}.tar"
@@ -132,8 +148,13 @@ class RunOnDisk:
                 (published,),
                 samples_in=len(keys) + len(rejects),
                 rejects=tuple(rejects),
-                videos=tuple(Video(key=key, clips=4, frames=16, seconds=3.2) for key in keys),
+                videos=tuple(self.video(key, places) for key in keys),
             )
+
+    @staticmethod
+    def video(key: str, places: dict[str, tuple[int, int]]) -> Video:
+        offsets, sizes = zip(*(places[f"{key}/{number:06d}.mp4"] for number in range(4)), strict=True)
+        return Video(key=key, clips=4, frames=16, seconds=3.2, offsets=offsets, sizes=sizes)
 
     def featurize(self) -> None:
         self.put("labels.json", RunLabels(digest=DIGEST, vocabulary=LABELS, videos=6, labelled=6))
@@ -141,8 +162,13 @@ class RunOnDisk:
             part = Part(name=f"f/{shard}.tfrecord", size=5000, sha256="1" * 64, samples=len(keys), subset="train")
             videos = tuple(Video(key=key, clips=4, frames=4, labels=(LABELS[0],)) for key in keys)
             self.commit("features", shard, (part,), samples_in=len(keys), videos=videos)
-        parts = (RecordPart(uri="file:///x", sha256="1" * 64, records=4),)
-        self.put("records.json", RecordSet(vocabulary=LABELS, max_frames=4, train=parts, validation=parts))
+        # Of these, there are more than were made: the report has to see that.
+        parts = [(RecordPart(uri="file:///x", sha256="1" * 64, records=count),) for count in (4, 6)]
+        self.put("records.json", RecordSet(vocabulary=LABELS, max_frames=4, train=parts[0], validation=parts[1]))
+
+    def featurize_again(self) -> None:
+        """Freeze what a later run on the same records does."""
+        self.put("labels.json", RunLabels(digest=DIGEST, vocabulary=LABELS, videos=6, labelled=6))
 
     def train(self) -> None:
         history = [
@@ -230,6 +256,8 @@ class Reader(HTMLParser):
     def handle_endtag(self, tag):
         if tag not in self.VOID:
             assert self.open.pop() == tag
+        if tag in ("td", "th"):
+            self.text += " "
 
     def handle_data(self, data):
         if self.open and self.open[-1] == "style":
@@ -258,10 +286,10 @@ def test_the_report_of_a_whole_run_shows_its_numbers(whole):
     assert "not_a_video" in page.text
     assert "split × 2" in re.sub(r"\s+", " ", page.text)
     assert page.text.count("✓ right") == 2 and page.text.count("✗ wrong") == 4
-    assert "right for 2 of 6 videos. All are shown" in page.text
-    assert len([tag for tag, _ in page.elements if tag == "img"]) == 6 * 3
-    assert len([tag for tag, _ in page.elements if tag == "polyline"]) == 4
-    assert page.text.count("✓ equal") == 4
+    assert "right for 2 of 6 videos." in page.text
+    assert len([tag for tag, _ in page.elements if tag == "video"]) == 6
+    assert "Worst" in page.text and "Best" in page.text
+    assert page.text.count("✓ equal") == 4 + 4 and "✗ 6 expected" in page.text
     assert "epochs" in page.text and "not the default" in page.text
 
 
@@ -314,9 +342,9 @@ def spent_cluster(**changed) -> SpentCluster:
 
 def cost_cells(page: str) -> list[list[str]]:
     """The rows of the table of costs, cell by cell."""
-    table = page[page.index("What it cost") :].partition("</table>")[0]
+    table = page[page.index("Planned, and what happened") :].partition("</table>")[0]
     cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.S) for row in table.split("<tr")[3:]]
-    return [[re.sub(r"<[^>]+>", "", cell).strip() for cell in row] for row in cells]
+    return [[re.sub(r"(<[^>]+>|\s)+", " ", cell).strip() for cell in row] for row in cells]
 
 
 def test_the_report_shows_what_the_run_came_to_beside_what_was_planned(tmp_path):
@@ -326,20 +354,16 @@ def test_the_report_shows_what_the_run_came_to_beside_what_was_planned(tmp_path)
     made.put("spent.json", RunSpent(clusters=(spent_cluster(), second), looked="now"))
     text, page = read_page(made, [TaskOutcome("split_0", "success", 1800.0), TaskOutcome("split_1", "success", 1800.0)])
     assert "1 cluster, 1.00 to 14.00 USD, and what has no price" in page.text
-    ended = "TERMINATED"
+    none = ["–"] * 5
     assert cost_cells(text) == [
-        ["split", "–", "1.00", "–", "–", "Airflow&#39;s own workers, not counted as a cost"],
+        ["split", *none, "–", "1 h 00 min", "–", "–"],
         [
-            "cluster to train",
-            "0.25 – 1.50",
-            "1.00",
-            "0.50 – 3.00",
-            "1.75",
-            f"j-1 {ended}; j-2 {ended}, no price for c",
+            "cluster to train j-1 TERMINATED; j-2 TERMINATED, no price for c",
+            *(*none, "15 – 90 min", "1 h 00 min", "0.50 – 3.00", "1.75"),
         ],
-        ["step train r1", "–", "0.50", "–", "–", "COMPLETED"],
-        [STORAGE, "–", "–", "0.50 – 2.00", "0.00", "0 GiB are there"],
-        ["together, as far as it is known", "", "", "1.00 – 5.00", "1.75", ""],
+        ["step train r1 COMPLETED", *none, "–", "30 min 00 s", "–", "–"],
+        [f"{STORAGE} 0 GiB are there", *none, "–", "–", "0.50 – 2.00", "0.00"],
+        ["together, as far as it is known", *[""] * 7, "1.00 – 5.00", "1.75"],
     ]
     assert "no price known for a.b" in page.text
 
@@ -349,8 +373,8 @@ def test_the_report_of_a_run_that_made_no_cluster_shows_the_plan_alone(tmp_path)
     made.put("clusters.json", planned_clusters(costs=()))
     text, _ = read_page(made)
     (row, _) = cost_cells(text)
-    assert row[2:5] == ["–", "0.50 – 3.00", "–"]
-    assert row[5].startswith("none is known")
+    assert row[7:] == ["–", "0.50 – 3.00", "–"]
+    assert "none is known" in row[0]
 
 
 def test_a_cluster_that_was_alive_when_the_report_was_written_is_said_to_be(tmp_path):
@@ -370,10 +394,37 @@ def test_what_was_to_be_done_and_is_stored_now_is_counted(tmp_path):
     made.split()
     part = made.lake.list("clips/d")
     clips = next(item.size for item in part if item.key.endswith(".tar"))
-    made.put("clusters.json", planned_clusters())
+    stages = (
+        PlannedStage(stage="ingest", shards=1, bytes=9, why={"new": 1}),
+        PlannedStage(stage="split", shards=2, bytes=18, why={"changed": 1, "new": 1}),
+    )
+    made.put("clusters.json", planned_clusters(stages=stages))
     text, _ = read_page(made)
-    row = next(row for row in cost_cells(text) if row[0] == STORAGE)
-    assert row[5] == f"{(8_000_000 + clips) / 2**30:,.3g} GiB are there", "of the first shard only"
+    row = next(row for row in cost_cells(text) if row[0].startswith(STORAGE))
+    stored = f"{(8_000_000 + clips) / 2**30:,.3g} GiB are there"
+    assert row[0] == f"{STORAGE} {stored}", "of the first shard only"
+    ingest, split = cost_cells(text)[:2]
+    assert ingest[:6] == ["ingest 1 new", "1 shard", "1", "9 B", "9 B", "8 MB"]
+    assert split[:6] == ["split 1 changed, 1 new", "2 shards", "1", "18 B", "9 B", size_text(clips)]
+
+
+def test_a_shard_of_another_version_of_its_source_is_not_counted_as_done(tmp_path):
+    made = RunOnDisk(tmp_path)
+    now = SOURCE.model_copy(update={"version": "w"})
+    todo = {"raw": "changed", "clips": "changed", "features": "changed"}
+    shards = (PlannedShard(shard=0, source=now, todo=todo), PlannedShard(shard=1, source=SOURCE, todo=todo))
+    made.put("plan.json", RunPlan(shards=shards))
+    made.ingest()
+    made.split()
+    made.featurize()
+    stages = tuple(
+        PlannedStage(stage=n, shards=2, bytes=18, why={"changed": 2}) for n in ("ingest", "split", "features")
+    )
+    made.put("clusters.json", planned_clusters(stages=stages))
+    text, _ = read_page(made)
+    assert [row[1:3] for row in cost_cells(text)[:3]] == [["2 shards", "1"], ["2 shards", "1"], ["2 shards", "0"]], (
+        "these records name no manifest of clips as theirs"
+    )
 
 
 def test_a_plan_of_an_earlier_version_still_has_a_report(tmp_path):
@@ -405,9 +456,14 @@ def test_nothing_from_data_becomes_markup(whole):
 
     assert {tag for tag, _ in read.elements}.isdisjoint({"script", "iframe", "object", "link", "base", "form", "embed"})
     assert not [name for _, attributes in read.elements for name in attributes if name.startswith("on")]
-    assert not [attributes for _, attributes in read.elements if "style" in attributes or "href" in attributes]
-    sources = [attributes["src"] for tag, attributes in read.elements if tag == "img"]
-    assert sources and all(source.startswith("data:image/jpeg;base64,") for source in sources)
+    assert not [attributes for _, attributes in read.elements if "style" in attributes]
+    ids = {attributes["id"] for _, attributes in read.elements if "id" in attributes}
+    links = [attributes["href"] for _, attributes in read.elements if "href" in attributes]
+    assert links and all(link[0] == "#" and link[1:] in ids for link in links), "to places of the page alone"
+    clips = [attributes for tag, attributes in read.elements if tag == "video"]
+    assert clips and all(clip["src"].startswith("data:video/mp4;base64,") for clip in clips)
+    assert all(clip["poster"].startswith("data:image/jpeg;base64,") for clip in clips)
+    assert not [attributes for tag, attributes in read.elements if "src" in attributes and tag != "video"]
     assert read.text.count("<script>alert('x')</script>") >= 5
     assert "<script" not in page
 
@@ -421,6 +477,7 @@ def test_the_page_may_load_nothing_and_its_style_is_the_one_it_allows(whole):
         "default-src 'none'",
         f"style-src 'sha256-{digest}'",
         "img-src data:",
+        "media-src data:",
         "base-uri 'none'",
         "form-action 'none'",
     ]
@@ -463,7 +520,7 @@ def test_clips_that_cannot_be_read_leave_a_report_without_pictures(tmp_path):
 
     _, page = read_page(made, DONE)
 
-    assert page.text.count("no picture could be read") == 6
+    assert page.text.count("no clip could be read") == 6
 
 
 def test_the_summary_of_a_whole_run_has_every_number(whole):
@@ -496,18 +553,129 @@ def test_the_summary_of_a_run_that_failed_early_is_null_where_unknown(tmp_path):
     assert "null" in json.dumps(found)
 
 
-@pytest.mark.parametrize(
-    ("clips", "chosen"),
-    [
-        (1, [(0, 1 / 6), (0, 0.5), (0, 5 / 6)]),
-        (2, [(0, 1 / 3), (1, 0.0), (1, 2 / 3)]),
-        (3, [(0, 0.5), (1, 0.5), (2, 0.5)]),
-        (9, [(1, 0.5), (4, 0.5), (7, 0.5)]),
-        (0, []),
-    ],
-)
-def test_pictures_are_spread_evenly_over_a_video(clips, chosen):
-    found = moments([bytes([number]) for number in range(clips)])
+def clips_of(page: Reader) -> dict[str, bytes]:
+    """The clips that the page holds, by what they are called."""
+    videos = [attributes for tag, attributes in page.elements if tag == "video"]
+    return {one["aria-label"]: base64.b64decode(one["src"].partition(",")[2], validate=True) for one in videos}
 
-    assert [clip[0] for clip, _ in found] == [number for number, _ in chosen]
-    assert [at for _, at in found] == pytest.approx([at for _, at in chosen])
+
+def test_each_clip_of_the_page_is_that_of_its_video_and_plays(whole):
+    _, page = read_page(whole)
+    found = clips_of(page)
+    for shard in whole.keys:
+        for level, key in enumerate(whole.keys[shard]):
+            clip = found[f"a clip of video {key}"]
+            assert clip == clip_bytes(30 + 40 * level)
+            with av.open(io.BytesIO(clip), mode="r") as container:
+                frames = [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
+            assert len(frames) == 4 and any((one != frames[0]).any() for one in frames[1:]), "something moves"
+
+
+def test_clips_are_read_one_by_one_not_with_the_parts_they_lie_in(whole, monkeypatch):
+    read = []
+    real = Store.get_range
+    monkeypatch.setattr(
+        Store, "get_range", lambda self, key, start, length: read.append(length) or real(self, key, start, length)
+    )
+    read_page(whole)
+    assert len(read) == 6 and max(read) < 5_000
+
+
+def again(made: RunOnDisk, name: str, started: str, **asked) -> RunOnDisk:
+    """Another run on the same lake, whose record is written."""
+    other = RunOnDisk(made.folder)
+    values = {**made.run.asked.model_dump(), **asked}
+    other.run = RunSpec(run=name, started=started, asked=VideoPipelineSpec.model_validate(values))
+    other.put("spec.json", other.run)
+    return other
+
+
+def section(page: Reader, heading: str) -> str:
+    """The text of a section, up to the next."""
+    return re.sub(r"\s+", " ", page.text.partition(f"{heading}\n")[2][:6000])
+
+
+def test_a_run_is_held_against_the_one_before_of_its_data_set(tmp_path):
+    first = run_until(tmp_path, "evaluate")
+    read_page(first, DONE)
+    failed = again(first, "failed-1", "2026-11-21T02:00:00+00:00", epochs=9)
+    again(first, "dry-1", "2026-11-21T02:30:00+00:00", dry_run=True)
+    again(first, "other-data", "2026-11-21T02:40:00+00:00", dataset="e")
+    again(first, "later", "2026-11-22T02:00:00+00:00")
+    first.lake.put("runs/broken/spec.json", b"{}")
+    second = again(first, "second-1", "2026-11-21T03:00:00+00:00", epochs=4)
+    second.plan()
+    second.featurize_again()
+    measured = MetricsReport.from_json(first.lake.get(f"runs/{first.run.run}/metrics.json"))
+    second.put("metrics.json", measured.model_copy(update={"gap": 0.95}))
+
+    _, page = read_page(second, DONE)
+
+    told = section(page, "Since the run before")
+    assert f"Held against {first.run.run}, planned 2026-11-21 01:00 UTC; 1 run between them left no metrics." in told
+    assert "epochs 3 4" in told
+    assert "The same 2 shards, unchanged at the source." in told
+    assert "GAP@20 0.930 0.950 +0.020" in told
+    assert "clips 24 24 ±0" in told
+    assert failed.run.run not in told and "failed-1" not in page.text
+    assert "+0.020 since the run before" in page.text
+
+
+def test_a_first_run_says_that_there_is_none_before(whole):
+    assert "This is the first run of this data set in the lake." in read_page(whole)[1].text
+
+
+def test_what_a_run_came_to_is_kept_for_the_next(whole):
+    write_report(whole.lake, whole.run, DONE, took=61.0)
+    kept = RunResult.from_json(whole.lake.get(f"runs/{whole.run.run}/result.json"))
+    assert (kept.state, kept.took, kept.rejects) == ("succeeded", 61.0, {"clips, not_a_video": 1})
+    assert kept.counts["clips"] == 24 and kept.counts["bytes of records"] == 10_000
+    assert kept.seconds["split"] == 5.0
+
+
+def test_a_training_that_broke_off_shows_the_epochs_that_it_came_to(tmp_path):
+    made = run_until(tmp_path, "featurize")
+    epochs = [EpochLoss(epoch=n, loss=0.5, validation_loss=0.4, validation_gap=0.3 + n / 10) for n in range(3)]
+    made.put("history.json", TrainingHistory(inputs="i", epochs=tuple(epochs)))
+    tasks = [TaskOutcome("train", "failed", 9.0), TaskOutcome("evaluate", "upstream_failed")]
+    _, page = read_page(made, tasks, failure="train: worker 1 was lost")
+    assert "As far as it came." in page.text and "Scores by epoch" in page.text
+    lines = [attributes for tag, attributes in page.elements if tag == "polyline"]
+    assert [len(line["points"].split()) for line in lines] == [3, 3, 3]
+    assert "not evaluated" in page.text and "worker 1 was lost" in page.text
+    kept = RunResult.from_json(made.lake.get(f"runs/{made.run.run}/result.json"))
+    assert kept.state == "failed" and kept.counts["epochs"] == 2
+
+
+def test_a_dry_run_says_that_nothing_was_begun_and_what_it_would_cost(tmp_path):
+    made = RunOnDisk(tmp_path)
+    made = again(made, "dry-1", "2026-11-21T02:30:00+00:00", dry_run=True)
+    made.plan()
+    made.put("clusters.json", planned_clusters())
+    tasks = [
+        TaskOutcome("plan", "success", 1.0),
+        TaskOutcome("budget", "success", 1.0),
+        TaskOutcome("train", "skipped"),
+    ]
+    _, page = read_page(made, tasks)
+    assert "Planned only: nothing was begun" in page.text and "5.00" in page.text
+    assert "USD expected at most" in page.text and "✗" not in page.text
+    assert ("details", {"open": None}) in page.elements, "the plan in words is there to be read"
+
+
+def test_the_curves_of_the_page_are_those_that_evaluation_kept(tmp_path):
+    made = run_until(tmp_path, "evaluate")
+    best = PrecisionRecall(threshold=0.7, precision=1.0, recall=0.5)
+    last = PrecisionRecall(threshold=0.2, precision=0.75, recall=1.0)
+    curve = LabelCurve(label=LABELS[1], positives=2, points=(best, last), best=best)
+    made.put("curves.json", LabelCurves(inputs="i", videos=6, together=None, labels=(curve,)))
+    text, page = read_page(made)
+    drawn = re.findall(r'<polyline class="series s1" points="([^"]+)"', text.partition('class="curves"')[2])
+    assert drawn == ["0,0 50,0 100,25"], "precision upwards, recall to the right, in a square of 100"
+    assert "sport" in section(page, "Label by label")
+    assert "0.700 1.000 0.500" in section(page, "Label by label")
+
+
+def test_the_whole_page_stays_small_enough_to_be_sent(whole):
+    assert len(read_page(whole, DONE)[0]) < 200_000
+    assert 18 * (playable.MAX_BYTES + 12_000) * 4 / 3 < 4_000_000, "18 videos of the largest size"

@@ -19,6 +19,7 @@ from shardmill.core.planning import BadRequestError
 from shardmill.jobs.verify import Verifying, verify
 from shardmill.localcloud.emr_api import EmrApi
 from shardmill.localcloud.refusals import Holdings
+from shardmill.specs.curves import LabelCurves
 from shardmill.specs.manifest import Draft, Manifest, Reject, SourceObject, Video
 from shardmill.specs.records import (
     MODEL_VERSION,
@@ -172,6 +173,7 @@ class TrainedRun:
         )
         publish_model(folder, model)
         self.freeze("predictions.json", Predictions(inputs=inputs, videos=2, listed={}))
+        self.freeze("curves.json", LabelCurves(inputs=inputs, videos=2, together=None, labels=()))
         figures = ("loss", "gap", "map", "hit_at_1", "perr")
         ablations = ("gap_rgb_only", "gap_audio_only", "gap_shuffled_frames", "gap_constant")
         report = MetricsReport(inputs=inputs, videos=2, labels=(), **dict.fromkeys((*figures, *ablations), 0.5))
@@ -391,9 +393,9 @@ def test_a_sealed_model_of_other_records_is_named(trained):
     assert (found.kind, found.uri) == ("mismatch", trained.lake.uri_of(key))
 
 
-@pytest.mark.parametrize("name", ["metrics.json", "predictions.json"])
+@pytest.mark.parametrize("name", ["metrics.json", "predictions.json", "curves.json"])
 def test_sealed_measurements_of_another_model_are_named(trained, name):
-    kind = {"metrics.json": MetricsReport, "predictions.json": Predictions}[name]
+    kind = {"metrics.json": MetricsReport, "predictions.json": Predictions, "curves.json": LabelCurves}[name]
     key = f"runs/{RUN}/{name}"
     value = kind.from_json(trained.lake.get(key))
     trained.lake.put(key, value.model_copy(update={"inputs": "0" * 12}).to_json())

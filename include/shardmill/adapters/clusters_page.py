@@ -8,8 +8,8 @@ import hashlib
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from shardmill.core.page_text import printable
 from shardmill.core.reaping import HEADINGS, rows, whose
-from shardmill.core.report import printable
 from shardmill.specs.reaping import ClustersReport
 
 PAGE = "clusters.html.j2"

@@ -51,17 +51,22 @@ def round_step(span: float, steps: int) -> float:
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
 
 
-def line_chart(series: Mapping[str, Sequence[Point]], width: int = 520, height: int = 240) -> LineChart | None:
+def line_chart(
+    series: Mapping[str, Sequence[Point]], width: int = 520, height: int = 240, *, top_value: float | None = None
+) -> LineChart | None:
     """Lay out series of points (step, value at least 0); None where there is nothing to show.
 
     A series ends before its first value that is not finite.
+
+    Args:
+        top_value: what the axis reaches to, above or at all values; None for the next round number.
     """
     drawn = {name: points for name, found in series.items() if (points := _finite(found))}
     if not drawn:
         return None
     left, right, top, bottom = 44.0, width - 12.0, 12.0, height - 34.0
     steps = [step for points in drawn.values() for step, _ in points]
-    highest = max(value for points in drawn.values() for _, value in points)
+    highest = max(value for points in drawn.values() for _, value in points) if top_value is None else top_value
     y_step = round_step(highest, 5) if highest > 0 else 1.0
     y_max = y_step * max(1, math.ceil(highest / y_step - 1e-9))
 
@@ -81,6 +86,11 @@ def line_chart(series: Mapping[str, Sequence[Point]], width: int = 520, height: 
         x_ticks=tuple(Tick(x_of(step), f"{step:g}") for step in _round_steps(min(steps), max(steps))),
         y_ticks=tuple(Tick(y_of(y_step * n), f"{y_step * n:g}") for n in range(round(y_max / y_step) + 1)),
     )
+
+
+def unit_curve(points: Sequence[Point], size: float) -> str:
+    """Give the SVG ``points`` of a curve in a square: both coordinates from 0 to 1, the origin at the lower left."""
+    return " ".join(f"{round(x * size, 1):g},{round((1 - y) * size, 1):g}" for x, y in points)
 
 
 def _line(name: str, places: Sequence[Point], last: float) -> Line:

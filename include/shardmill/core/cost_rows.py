@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from shardmill.core.page import duration_text
+from shardmill.core.estimates import STAGES
+from shardmill.core.page_text import duration_text
 from shardmill.core.plan_lines import plan_lines, span_text
-from shardmill.core.report import CostRow, CostTable, Found, TaskRow
+from shardmill.core.report import CostRow, CostTable, Found, TaskRow, Work
 from shardmill.core.side_costs import GIB, STORAGE
+from shardmill.specs.manifest import Stage
 from shardmill.specs.prices import Span
-from shardmill.specs.run import PlannedCluster, PlannedCost, RunClusters
+from shardmill.specs.run import PlannedCluster, PlannedCost, PlannedShard, PlannedStage, RunClusters
 from shardmill.specs.spent import RunSpent, SpentCluster
 
 _ON_WORKERS = ("ingest", "split", "features", "fetch")
-_NOT_COUNTED = "Airflow's own workers, not counted as a cost"
 
 
 def cost_table(found: Found, tasks: Sequence[TaskRow]) -> CostTable | None:
@@ -22,8 +23,8 @@ def cost_table(found: Found, tasks: Sequence[TaskRow]) -> CostTable | None:
     if planned is None:
         return None
     rows = (
-        *(_worker_row(task) for task in tasks if task.task in _ON_WORKERS and task.seconds is not None),
-        *(row for cluster in planned.clusters for row in _cluster_rows(cluster, _of(found.spent, cluster.work))),
+        *_worker_rows(found, tasks),
+        *(row for cluster in planned.clusters for row in _cluster_rows(cluster, found)),
         *(_side_row(cost, found.stored) for cost in planned.costs),
     )
     return CostTable(planned.summary, rows, _total(rows), tuple(plan_lines(planned)))
@@ -33,13 +34,37 @@ def _of(spent: RunSpent | None, work: str) -> tuple[SpentCluster, ...]:
     return tuple(cluster for cluster in spent.clusters if cluster.work == work) if spent else ()
 
 
-def _worker_row(task: TaskRow) -> CostRow:
-    return CostRow(task.task, hours=(task.seconds or 0.0) / 3600, remark=_NOT_COUNTED)
+def _worker_rows(found: Found, tasks: Sequence[TaskRow]) -> Iterator[CostRow]:
+    """Give a row for each stage that was to be done, or was, before clusters come in."""
+    planned = {stage.stage: stage for stage in found.clusters.stages} if found.clusters else {}
+    hours = {task.task: task.seconds / 3600 for task in tasks if task.seconds is not None}
+    for name in _ON_WORKERS:
+        if name in planned or name in hours:
+            work = _work(found, planned[name]) if name in planned else None
+            yield CostRow(name, work, hours=hours.get(name))
 
 
-def _cluster_rows(planned: PlannedCluster, spent: Sequence[SpentCluster]) -> Iterator[CostRow]:
+def _work(found: Found, planned: PlannedStage) -> Work:
+    """Count what is done of a stage; of files that are fetched, what is there is known only all together."""
+    why = ", ".join(f"{count:,} {reason}" for reason, count in planned.why.items())
+    stage = next((stage for stage, name in STAGES.items() if name == planned.stage), None)
+    if stage is None or found.plan is None:
+        stored = found.stored if found.found_records else None
+        return Work(planned.shards, None, planned.bytes, None, stored, planned.unit, why)
+    done = [one for one in found.plan.shards if stage in one.todo and found.is_done(one, stage)]
+    read, written = sum(one.source.size for one in done), sum(_written(found, stage, one) for one in done)
+    return Work(planned.shards, len(done), planned.bytes, read, written, planned.unit, why)
+
+
+def _written(found: Found, stage: Stage, shard: PlannedShard) -> int:
+    return sum(part.size for part in found.manifests[stage][shard.shard].parts)
+
+
+def _cluster_rows(planned: PlannedCluster, found: Found) -> Iterator[CostRow]:
+    spent = _of(found.spent, planned.work)
     yield CostRow(
         f"cluster to {planned.work}",
+        None,
         planned.hours,
         planned.usd,
         sum(cluster.hours for cluster in spent) if spent else None,
@@ -48,7 +73,9 @@ def _cluster_rows(planned: PlannedCluster, spent: Sequence[SpentCluster]) -> Ite
     )
     for cluster in spent:
         for step in cluster.steps:
-            yield CostRow(f"step {step.name}", hours=step.hours, remark=step.state, part=True)
+            yield CostRow(
+                f"step {step.name.removesuffix(f' {found.run.run}')}", hours=step.hours, remark=step.state, part=True
+            )
 
 
 def _cluster_remark(cluster: SpentCluster) -> str:

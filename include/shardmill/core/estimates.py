@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from shardmill.core.shard_states import IndexRow
+from shardmill.specs.manifest import Stage
 from shardmill.specs.prices import Rates, Span
 from shardmill.specs.run import PlannedShard, PlannedStage
 from shardmill.specs.video_pipeline import VideoPipelineSpec
 
-STAGES = {"raw": "ingest", "clips": "split", "features": "features"}
+STAGES: dict[Stage, str] = {"raw": "ingest", "clips": "split", "features": "features"}
 _MB = 1_000_000
 EVALUATIONS = 4
 """Passes over the validation records: as they are, without sound, without picture, shuffled."""
@@ -19,7 +20,7 @@ EVALUATIONS = 4
 
 def planned_stages(shards: Iterable[PlannedShard]) -> tuple[PlannedStage, ...]:
     """Count what is to be done at each stage, by reason."""
-    todo: dict[str, list[PlannedShard]] = {stage: [] for stage in STAGES}
+    todo: dict[str, list[PlannedShard]] = {str(stage): [] for stage in STAGES}
     for planned in shards:
         for stage in planned.todo:
             todo[stage].append(planned)

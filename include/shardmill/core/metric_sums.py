@@ -157,6 +157,19 @@ class MetricSums:
         both._cells = self._counted() + other._counted()
         return both
 
+    def ranking(self, label: int | None) -> tuple[Floats, Integers, Integers]:
+        """Give what is counted of one label's ranking, or, by None, of that of all labels together.
+
+        Returns:
+            Distinct scores, the highest first; how many predictions have each; how many of these are right.
+
+        Raises:
+            ValueError: labels were not ranked one by one.
+        """
+        if label is not None and not self._by_label:
+            raise ValueError("expected sums that rank each label, found one ranking of all")
+        return self._counted().ranking(0 if label is None else label + 1)
+
     def finish(self) -> Metrics:
         """Give the metrics of all that was taken in. Raises ValueError where there was no video."""
         totals = self._totals

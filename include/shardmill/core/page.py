@@ -1,14 +1,17 @@
-"""What the page of a run's report shows: values ready to be written, and how numbers are written."""
+"""What the page of a run's report shows: values ready to be written."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from shardmill.core.charts import Bar, LineChart
+from shardmill.core.charts import Bar, LineChart, Point
 from shardmill.core.report import CostTable, Prediction, RejectGroup, ShardRow, TaskRow
+from shardmill.core.report_counts import FlowStep
+from shardmill.core.run_changes import Changes
+from shardmill.specs.curves import PrecisionRecall
 from shardmill.specs.prices import Span
 from shardmill.specs.record_rejects import RecordReject
+from shardmill.specs.records import EpochLoss
 
 
 @dataclass(frozen=True)
@@ -49,14 +52,50 @@ class LabelRow:
     positives: int
     """Validation videos that have it."""
     training_positives: int
+    best: PrecisionRecall | None = None
+    """At the threshold of the highest F1; None where that is not known."""
+
+
+@dataclass(frozen=True)
+class CurveRow:
+    """A precision–recall curve in a square of ``page_model.CURVE_SIZE``, as SVG ``points``."""
+
+    name: str
+    points: str
+    """Empty where nothing was found."""
+    best: Point | None
+    """Where the highest F1 lies in the square."""
+    area: float | None
+    """Average precision, or GAP of all labels together."""
+    positives: int
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A line chart and what it shows."""
+
+    title: str
+    meaning: str
+    lines: LineChart
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A validation video with pictures of its clips, as ``data:`` URIs."""
+    """A validation video with a clip of it that plays, and a picture to stand there until it does: ``data:`` URIs."""
 
     prediction: Prediction
-    pictures: tuple[str, ...]
+    clip: str = ""
+    """Empty where none could be read, or made small enough."""
+    picture: str = ""
+
+
+@dataclass(frozen=True)
+class ShownGroup:
+    """Videos that are shown together, and why these."""
+
+    name: str
+    meaning: str
+    videos: tuple[Shown, ...]
 
 
 ENOUGH_VIDEOS = 30
@@ -71,87 +110,53 @@ class Page:
     started: str
     dataset: str
     source: str
+    pipeline: str
     state: str
-    """``succeeded``, ``failed`` or ``unfinished``."""
+    """``succeeded``, ``failed``, ``planned`` or ``unfinished``."""
     failed_task: str
     failure: str
     score: float | None
     """GAP over the validation videos."""
     lead: float | None
     """How far the score is above the best of the ablations."""
+    took: float | None
+    """Wall seconds from the run's start to its report."""
+    usd: float | None
+    """Of its clusters, counted."""
+    planned_usd: Span | None
+    """Of its clusters and the rest, expected at least and at most."""
     counts: tuple[Figure, ...]
     metrics: tuple[Figure, ...]
     ablations: tuple[Bar, ...]
     labels: tuple[LabelRow, ...]
     labels_left_out: int
     """Labels that have fewer validation videos than all of these."""
-    curve: LineChart | None
+    curves: tuple[CurveRow, ...]
+    charts: tuple[Chart, ...]
+    epochs: tuple[EpochLoss, ...]
     videos: int | None
     """Validation videos that the score is of."""
-    shown: tuple[Shown, ...]
+    groups: tuple[ShownGroup, ...]
     listed: int
     """Predictions that are known video by video."""
     hits: int
     """Those of them whose best label is right."""
+    flow: tuple[FlowStep, ...]
     shards: tuple[ShardRow, ...]
     shards_left_out: int
     rejects: tuple[RejectGroup, ...]
     tasks: tuple[TaskRow, ...]
     costs: CostTable | None
     """What it was planned to cost and what it came to; None where it was not planned."""
+    changes: Changes | None
+    """Since the run before; None where there was none."""
     settings: tuple[Section, ...]
     origins: tuple[tuple[str, str], ...]
     record_rejects: tuple[RecordReject, ...] | None = None
     """Of a run on records that were there: files and records that could not be used; None for other runs."""
     enough_videos: int = ENOUGH_VIDEOS
 
-
-def score_text(value: float | None) -> str:
-    """Write a score with three digits; a dash where it is unknown."""
-    return "–" if value is None else f"{value:.3f}"
-
-
-def count_text(value: int | None) -> str:
-    """Write a count with thin spaces between thousands."""
-    return "–" if value is None else f"{value:,}".replace(",", "\u202f")
-
-
-def duration_text(seconds: float | None) -> str:
-    """Write seconds as people say them."""
-    if seconds is None:
-        return "–"
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-
-
-def size_text(size: int) -> str:
-    """Write bytes in a unit that fits."""
-    amount, unit = float(size), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if amount < 1000:
-            break
-        amount, unit = amount / 1000, larger
-    return f"{amount:.3g} {unit}" if unit != "B" else f"{size} B"
-
-
-def hours_text(value: float | None) -> str:
-    """Write hours; a dash where they are unknown."""
-    return "–" if value is None else f"{value:.2f}"
-
-
-def usd_text(value: float | None) -> str:
-    """Write USD; a dash where they are unknown, or not counted."""
-    return "–" if value is None else f"{value:,.2f}"
-
-
-def span_text(span: Span | None, write: Callable[[float | None], str]) -> str:
-    """Write a least and a most, once where both read the same."""
-    if span is None:
-        return "–"
-    least, most = map(write, span)
-    return least if least == most else f"{least} – {most}"
+    @property
+    def asked_otherwise(self) -> tuple[Setting, ...]:
+        """The settings that differ from their defaults."""
+        return tuple(setting for section in self.settings for setting in section.settings if setting.changed)

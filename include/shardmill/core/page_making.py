@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from shardmill.core import charts
 from shardmill.core.cost_rows import cost_table
-from shardmill.core.page import Figure, LabelRow, Page, Section, Setting, Shown, count_text, score_text
-from shardmill.core.report import Found, ShardRow, TaskOutcome, group_rejects, shard_rows, task_rows
+from shardmill.core.page import Figure, Page, Section, Setting, ShownGroup
+from shardmill.core.page_model import MAX_LABEL_ROWS, curve_rows, label_rows, training_charts
+from shardmill.core.page_text import count_text, score_text
+from shardmill.core.report import Found, ShardRow, TaskOutcome
+from shardmill.core.report_counts import flow, group_rejects, shard_rows, task_rows
+from shardmill.core.run_changes import changes
+from shardmill.core.run_counts import run_counts, run_result, state_of
 from shardmill.specs.cluster_run import ClusterRun, section_of
 from shardmill.specs.record_rejects import RecordReject
-from shardmill.specs.records import MetricsReport, ModelManifest
+from shardmill.specs.records import MetricsReport
+from shardmill.specs.result import RunResult
 from shardmill.specs.train_on_records import TrainOnRecordsSpec
 from shardmill.specs.video_pipeline import VideoPipelineSpec
 
 MAX_SHARD_ROWS = 60
-MAX_LABEL_ROWS = 500
-MAX_WORKER_LINES = 3
 METRICS = {
     "gap": (
         "GAP@20",
@@ -35,43 +40,78 @@ ABLATIONS = {
 }
 
 
-def make_page(found: Found, tasks: Sequence[TaskOutcome], failure: str, shown: Sequence[Shown]) -> Page:
-    """Put everything together; ``failure`` is the message of the task that failed, empty where none did."""
+@dataclass(frozen=True)
+class Told:
+    """What Airflow says of a run, beside what it left in the lake."""
+
+    tasks: Sequence[TaskOutcome] = ()
+    failure: str = ""
+    """Message of the task that failed; empty where none did."""
+    took: float | None = None
+    """Wall seconds since the run began."""
+
+
+def result_of(found: Found, told: Told) -> RunResult:
+    """Sum a run up for the report of the next."""
+    failed = bool(told.failure or _failed_task(told))
+    return run_result(found, task_rows(told.tasks), state_of(found, failed=failed), told.took)
+
+
+def make_page(found: Found, told: Told, groups: Sequence[ShownGroup]) -> Page:
+    """Put everything together."""
     asked, metrics = found.run.asked, found.metrics
-    failed = next((outcome.task for outcome in tasks if outcome.state == "failed"), "")
-    rows = shard_rows(found.shards or (), found.manifests)
+    rows, tasks, result = shard_rows(found.shards or (), found.manifests), task_rows(told.tasks), result_of(found, told)
     kept = _rows_to_show(rows)
-    gaps = {name: getattr(metrics, name) for name in ABLATIONS} if metrics else {}
-    best = max((value for value in gaps.values() if value is not None), default=None)
+    gaps = [getattr(metrics, name) for name in ABLATIONS] if metrics else []
+    best = max((value for value in gaps if value is not None), default=None)
     return Page(
         run=found.run.run,
         started=found.run.started,
         dataset=asked.dataset,
         source=_source(asked),
-        state="failed" if failure or failed else "succeeded" if metrics else "unfinished",
-        failed_task=failed,
-        failure=failure,
+        pipeline=found.run.pipeline,
+        state=result.state,
+        failed_task=_failed_task(told),
+        failure=told.failure,
         score=metrics.gap if metrics else None,
         lead=metrics.gap - best if metrics and best is not None else None,
-        counts=_counts(found, rows),
+        took=told.took,
+        usd=result.usd,
+        planned_usd=found.clusters.expected_usd if found.clusters else None,
+        counts=_figures(found),
         metrics=_metric_figures(metrics) if metrics else (),
         ablations=_ablation_bars(metrics) if metrics else (),
-        labels=_label_rows(metrics) if metrics else (),
+        labels=label_rows(metrics, found.curves) if metrics else (),
         labels_left_out=max(0, len(metrics.labels) - MAX_LABEL_ROWS) if metrics else 0,
-        curve=charts.line_chart(_loss_series(found.model)) if found.model else None,
+        curves=curve_rows(found.curves, metrics) if metrics else (),
+        charts=training_charts(found.history),
+        epochs=found.history,
         videos=metrics.videos if metrics else None,
-        shown=tuple(shown),
+        groups=tuple(groups),
         listed=len(found.predictions),
         hits=sum(prediction.hit for prediction in found.predictions),
+        flow=flow(found),
         shards=kept,
         shards_left_out=len(rows) - len(kept),
         rejects=group_rejects(found.manifests),
         record_rejects=_record_rejects(found),
-        tasks=task_rows(tasks),
-        costs=cost_table(found, task_rows(tasks)) if found.clusters else None,
+        tasks=tasks,
+        costs=cost_table(found, tasks) if found.clusters else None,
+        changes=changes(found, result),
         settings=settings(asked),
         origins=_origins(found),
     )
+
+
+def _failed_task(told: Told) -> str:
+    return next((outcome.task for outcome in told.tasks if outcome.state == "failed"), "")
+
+
+def _figures(found: Found) -> tuple[Figure, ...]:
+    texts = {name: count_text(value) for name, value in run_counts(found).items()}
+    if found.history and found.history[-1].epoch < found.run.asked.epochs:
+        texts["epochs"] += f" of {found.run.asked.epochs}"
+    return tuple(Figure(name, text) for name, text in texts.items())
 
 
 def _rows_to_show(rows: Sequence[ShardRow]) -> tuple[ShardRow, ...]:
@@ -79,41 +119,6 @@ def _rows_to_show(rows: Sequence[ShardRow]) -> tuple[ShardRow, ...]:
     if len(rows) <= MAX_SHARD_ROWS:
         return tuple(rows)
     return tuple([row for row in rows if row.odd][:MAX_SHARD_ROWS])
-
-
-def _counts(found: Found, rows: Sequence[ShardRow]) -> tuple[Figure, ...]:
-    model, records = found.model, found.records
-    figures: dict[str, int | None] = {
-        **(_record_counts(found) if isinstance(found.run.asked, TrainOnRecordsSpec) else _video_counts(found)),
-        "labels": len(records.vocabulary) if records else None,
-        "training videos": sum(part.records for part in records.train) if records else None,
-        "validation videos": sum(part.records for part in records.validation) if records else None,
-        "epochs": found.run.asked.epochs if model else None,
-    }
-    if found.metrics and found.metrics.rejected:
-        figures["validation records not read"] = found.metrics.rejected
-    return tuple(Figure(name, count_text(value)) for name, value in figures.items())
-
-
-def _video_counts(found: Found) -> dict[str, int | None]:
-    totals = found.totals
-    return {
-        "shards": totals.shards,
-        "videos": totals.videos,
-        "clips": totals.clips,
-        "videos not encoded again": totals.copied,
-        "rejects": totals.rejects,
-    }
-
-
-def _record_counts(found: Found) -> dict[str, int | None]:
-    told = found.found_records
-    return {
-        "files": told.files if told else None,
-        "records": told.records if told else None,
-        "files not used": len(told.broken) if told else None,
-        "records not used": told.rejected_records if told else None,
-    }
 
 
 def _record_rejects(found: Found) -> tuple[RecordReject, ...] | None:
@@ -132,7 +137,7 @@ def _source(asked: VideoPipelineSpec | TrainOnRecordsSpec) -> str:
 def _recipes(found: Found) -> list[tuple[str, str]]:
     if not isinstance(found.run.asked, VideoPipelineSpec):
         return []
-    asked, digest = found.run.asked, found.labels_digest
+    asked, digest = found.run.asked, found.labels.digest if found.labels else ""
     return [
         ("clips' recipe", asked.split_recipe.hash),
         ("records' recipe", asked.feature_recipe(digest).hash if digest else "–"),
@@ -151,37 +156,6 @@ def _ablation_bars(metrics: MetricsReport) -> tuple[charts.Bar, ...]:
     notes = dict(ABLATIONS.values())
     made = charts.bars(values, longest=1.0, main="all of it")
     return tuple(charts.Bar(bar.name, bar.value, bar.share, bar.main, notes.get(bar.name, "")) for bar in made)
-
-
-def _label_rows(metrics: MetricsReport) -> tuple[LabelRow, ...]:
-    scored = sorted(metrics.labels, key=lambda score: (-score.positives, score.label))
-    return tuple(
-        LabelRow(
-            score.label,
-            score.average_precision if score.positives else None,
-            score.positives,
-            score.training_positives,
-        )
-        for score in scored[:MAX_LABEL_ROWS]
-    )
-
-
-def _loss_series(model: ModelManifest) -> dict[str, list[charts.Point]]:
-    """Give the losses by epoch: on training and validation videos, and each worker's, or the span of many."""
-    history = model.history
-    series: dict[str, list[charts.Point]] = {
-        "training": [(entry.epoch, entry.loss) for entry in history if entry.loss is not None],
-        "validation": [(entry.epoch, entry.validation_loss) for entry in history if entry.validation_loss is not None],
-    }
-    told = [entry for entry in history if entry.worker_losses]
-    workers = min((len(entry.worker_losses) for entry in told), default=0)
-    if 1 < workers <= MAX_WORKER_LINES:
-        for worker in range(workers):
-            series[f"worker {worker}"] = [(entry.epoch, entry.worker_losses[worker]) for entry in told]
-    elif workers:
-        series["worst worker"] = [(entry.epoch, max(entry.worker_losses)) for entry in told]
-        series["best worker"] = [(entry.epoch, min(entry.worker_losses)) for entry in told]
-    return series
 
 
 def settings(asked: ClusterRun) -> tuple[Section, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from shardmill.core.page import size_text
+from shardmill.core.page_text import size_text
 from shardmill.specs.prices import Span
 from shardmill.specs.run import PlannedCluster, RunClusters
 

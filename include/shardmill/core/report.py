@@ -1,25 +1,22 @@
-"""What a run's report says: counts reconciled, rejects by reason, predictions judged."""
+"""What is found of a run, and what its report says of it: values."""
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import get_args
 
+from shardmill.specs.curves import LabelCurves
 from shardmill.specs.manifest import Manifest, Reject, Stage
 from shardmill.specs.prices import Span
 from shardmill.specs.record_files import FoundRecords
-from shardmill.specs.records import MetricsReport, ModelManifest, RecordSet
-from shardmill.specs.run import RunClusters, RunSpec
+from shardmill.specs.records import EpochLoss, MetricsReport, ModelManifest, RecordSet
+from shardmill.specs.result import RunResult
+from shardmill.specs.run import PlannedShard, RunClusters, RunLabels, RunPlan, RunSpec
 from shardmill.specs.spent import RunSpent
 from shardmill.specs.train_on_records import TrainOnRecordsSpec
 
 STAGES: tuple[Stage, ...] = get_args(Stage)
-EXAMPLES = 4
-"""Rejects shown for each reason."""
-_MAPPED = re.compile(r"(.+)_\d+")
 Manifests = Mapping[Stage, Mapping[int, Manifest]]
 
 
@@ -96,6 +93,27 @@ class Prediction:
         """Whether the label with the highest score is one of the video's."""
         return bool(self.scores) and self.scores[0][0] in self.truth
 
+    @property
+    def found(self) -> int:
+        """How many of its labels are among as many best scores as it has labels."""
+        return sum(label in self.truth for label, _ in self.scores[: len(self.truth)])
+
+    @property
+    def unlisted(self) -> tuple[str, ...]:
+        """Its labels that are not even among the scores."""
+        told = {label for label, _ in self.scores}
+        return tuple(label for label in self.truth if label not in told)
+
+    @property
+    def separation(self) -> float:
+        """How far the lowest of its own labels is above the highest of the others, from -1 (worst) to 1 (best).
+
+        What is not among the scores counts as 0.
+        """
+        told = dict(self.scores)
+        own = min((told.get(label, 0.0) for label in self.truth), default=0.0)
+        return own - max((score for label, score in self.scores if label not in self.truth), default=0.0)
+
 
 @dataclass(frozen=True)
 class TaskRow:
@@ -110,10 +128,25 @@ class TaskRow:
 
 
 @dataclass(frozen=True)
+class Work:
+    """Units that were to be done, and those of them that are; in bytes at the source, and in bytes written."""
+
+    planned: int
+    done: int | None
+    """None where it is not known one by one."""
+    planned_bytes: int
+    done_bytes: int | None
+    written_bytes: int | None
+    unit: str = "shard"
+    why: str = ""
+
+
+@dataclass(frozen=True)
 class CostRow:
     """Something that takes time or money: as it was planned, and as it came. None is unknown, or not counted."""
 
     what: str
+    work: Work | None = None
     planned_hours: Span | None = None
     planned_usd: Span | None = None
     hours: float | None = None
@@ -151,23 +184,63 @@ class Totals:
 
 
 @dataclass(frozen=True)
+class Earlier:
+    """What is known of the run before, of the same kind and data set."""
+
+    run: RunSpec
+    result: RunResult | None = None
+    metrics: MetricsReport | None = None
+    plan: RunPlan | None = None
+    records: RecordSet | None = None
+    videos: frozenset[str] = frozenset()
+    """Validation videos whose predictions are listed."""
+    between: int = 0
+    """Later runs that were passed over, for they had no metrics."""
+
+
+@dataclass(frozen=True)
 class Found:
     """What a run left in the lake; what it did not come to is None or empty."""
 
     run: RunSpec
-    shards: tuple[int, ...] | None = None
-    labels_digest: str = ""
+    plan: RunPlan | None = None
+    labels: RunLabels | None = None
     manifests: Manifests = field(default_factory=dict)
+    sha256: Mapping[Stage, Mapping[int, str]] = field(default_factory=dict)
+    """Of the manifests, as they lie in the lake."""
     records: RecordSet | None = None
     model: ModelManifest | None = None
     metrics: MetricsReport | None = None
     clusters: RunClusters | None = None
     spent: RunSpent | None = None
-    to_do: Mapping[Stage, frozenset[int]] = field(default_factory=dict)
-    """Shards that were to be done when the run was planned."""
+    history: tuple[EpochLoss, ...] = ()
+    """The epochs of a model, or those that a training came to that did not end well."""
+    curves: LabelCurves | None = None
+    earlier: Earlier | None = None
     predictions: tuple[Prediction, ...] = ()
     found_records: FoundRecords | None = None
     """Of a run that trains on records that were there."""
+
+    @property
+    def shards(self) -> tuple[int, ...] | None:
+        """The shards that were planned; None where none were."""
+        return self.plan.numbers if self.plan else None
+
+    @property
+    def to_do(self) -> Mapping[Stage, frozenset[int]]:
+        """Shards that were to be done when the run was planned."""
+        planned = self.plan.shards if self.plan else ()
+        return {stage: frozenset(one.shard for one in planned if stage in one.todo) for stage in STAGES}
+
+    def is_done(self, planned: PlannedShard, stage: Stage) -> bool:
+        """Tell whether a shard's output at a stage is there, made of the very input that was planned."""
+        manifest = self.manifests.get(stage, {}).get(planned.shard)
+        if manifest is None:
+            return False
+        if stage != "features":
+            return manifest.source.version == planned.source.version
+        clips = self.sha256.get("clips", {}).get(planned.shard, manifest.source.version)
+        return self.is_done(planned, "clips") and manifest.source.version == clips
 
     @property
     def totals(self) -> Totals:
@@ -195,83 +268,3 @@ class Found:
             if shard in self.to_do.get(stage, ())
             for part in manifest.parts
         )
-
-
-def stage_count(manifest: Manifest, expected_in: int | None) -> StageCount:
-    """Count a shard at a stage. A raw shard is one sample, its file; later stages count videos."""
-    published = manifest.samples_in if manifest.stage == "raw" else len(manifest.videos)
-    size = sum(part.size for part in manifest.parts)
-    return StageCount(manifest.samples_in, published, len(manifest.rejects), expected_in, size)
-
-
-def shard_rows(shards: Iterable[int], manifests: Manifests) -> tuple[ShardRow, ...]:
-    """Count every shard at every stage."""
-    rows = []
-    for shard in shards:
-        raw, clips, features = (manifests.get(stage, {}).get(shard) for stage in STAGES)
-        rows.append(
-            ShardRow(
-                shard,
-                stage_count(raw, None) if raw else None,
-                stage_count(clips, None) if clips else None,
-                stage_count(features, len(clips.videos) if clips else None) if features else None,
-                sum(video.clips for video in clips.videos) if clips else None,
-            )
-        )
-    return tuple(rows)
-
-
-def group_rejects(manifests: Manifests, examples: int = EXAMPLES) -> tuple[RejectGroup, ...]:
-    """Put the rejects of all shards together by stage and reason, the most frequent first."""
-    found: dict[tuple[Stage, str], list[tuple[int, Reject]]] = {}
-    for stage in STAGES:
-        for shard, manifest in sorted(manifests.get(stage, {}).items()):
-            for reject in manifest.rejects:
-                found.setdefault((stage, reject.reason), []).append((shard, reject))
-    groups = [
-        RejectGroup(stage, reason, len(rejects), tuple(rejects[:examples]))
-        for (stage, reason), rejects in found.items()
-    ]
-    return tuple(sorted(groups, key=lambda group: (-group.count, STAGES.index(group.stage), group.reason)))
-
-
-_WORST_FIRST = ("failed", "upstream_failed", "up_for_retry", "running", "queued", "scheduled", "none", "removed")
-
-
-def task_rows(outcomes: Iterable[TaskOutcome]) -> tuple[TaskRow, ...]:
-    """Put the outcomes of mapped tasks together; tasks stay in the order in which they first occur."""
-    by_task: dict[str, list[TaskOutcome]] = {}
-    for outcome in outcomes:
-        mapped = _MAPPED.fullmatch(outcome.task)
-        by_task.setdefault(mapped[1] if mapped else outcome.task, []).append(outcome)
-    rows = []
-    for task, found in by_task.items():
-        states = {outcome.state for outcome in found}
-        worst = next((state for state in _WORST_FIRST if state in states), None)
-        if worst is None:
-            worst = "success" if "success" in states else found[0].state
-        seconds = [outcome.seconds for outcome in found if outcome.seconds is not None]
-        rows.append(TaskRow(task, worst, len(found), sum(seconds) if seconds else None))
-    return tuple(rows)
-
-
-def choose_shown(predictions: Sequence[Prediction], most: int) -> tuple[Prediction, ...]:
-    """Choose the videos that are shown: at most half of them misses, the surest first, then hits, as they come.
-
-    Right ones are not picked by their score: a page of the best would flatter the model.
-    """
-    missed = sorted((p for p in predictions if not p.hit), key=lambda p: (-p.scores[0][1] if p.scores else 0, p.video))
-    hits = [prediction for prediction in predictions if prediction.hit]
-    some_missed = missed[: max(most // 2, most - len(hits))]
-    return (*some_missed, *hits[: most - len(some_missed)])
-
-
-def printable(text: str, most: int = 300) -> str:
-    """Make text from data fit to be shown: no control characters, no marks that turn its direction, not endless."""
-    shown = "".join(
-        character
-        if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Cn")
-        else "�"
-        for character in text[: most + 1]
-    )
-    return shown if len(text) <= most else shown[:most] + "…"

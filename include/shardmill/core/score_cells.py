@@ -39,6 +39,13 @@ def places(scores: npt.NDArray[np.float32]) -> Integers:
     return np.where(low, bits, 2 * _HALF - bits)
 
 
+def scores_at(numbers: Integers) -> Floats:
+    """Give the scores that `places` numbers so; float64."""
+    low = numbers <= _HALF
+    near = np.where(low, numbers, 2 * _HALF - numbers).astype(np.uint32).view(np.float32).astype(np.float64)
+    return np.where(low, near, 1 - near)
+
+
 def place_keys(rankings: Integers, scores: npt.NDArray[np.float32]) -> Integers:
     """Number predictions by ranking first and by score second; int64 [predictions]."""
     return (rankings << _PLACE_BITS) | places(scores)
@@ -78,6 +85,14 @@ class ScoreCells:
         order = np.argsort(keys, kind="stable")
         table = keys[order], np.ones(len(keys), np.int64), hits[order].astype(np.int64)
         return _fitted(self.capacities, self.shifts, [self._table, table])
+
+    def ranking(self, number: int) -> tuple[Floats, Integers, Integers]:
+        """Give the cells of one ranking, the highest score first: scores, counts, hits.
+
+        Where bits were dropped, a score is the lowest of those that count as equal to it.
+        """
+        keys, counts, hits = (column[::-1] for column in _of(self._table, range(number, number + 1)))
+        return scores_at(keys & ((1 << _PLACE_BITS) - 1)), counts, hits
 
     def average_precisions(self, positives: Integers) -> tuple[Floats, Floats]:
         """Give each ranking's average precision, and how far that may be from the exact one.

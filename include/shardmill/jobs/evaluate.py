@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from shardmill.adapters.model_store import OtherModelError, find_model, load_trained
 from shardmill.adapters.run_folder import load_run
 from shardmill.adapters.store import MissingObjectError, Store, read_sealed
-from shardmill.core.ablations import variants
+from shardmill.core.ablations import FULL, variants
 from shardmill.core.evaluation import REJECTS, Evaluation, Found, listed_of, metrics_of, report_of
+from shardmill.core.label_curves import label_curves
+from shardmill.core.metric_sums import MetricSums
 from shardmill.core.record_rejects import check_record_rejects
 from shardmill.core.rejects import ReconcileError
 from shardmill.core.worker_shares import PartSlice, worker_shares
@@ -22,6 +24,7 @@ from shardmill.specs.run import RunSpec
 
 METRICS_KEY = "metrics.json"
 PREDICTIONS_KEY = "predictions.json"
+CURVES_KEY = "curves.json"
 SCORE_BATCH = 32
 MEAN_BATCH = 1024
 """Videos of a batch where the model takes means of videos."""
@@ -127,6 +130,8 @@ def evaluate(run: RunSpec, store: Store, spread: Spread = on_spark) -> MetricsRe
     listed = Predictions(inputs=inputs, videos=report.videos, listed=listed_of(found))
     # Predictions may differ by a rounding step from those of a try that died here: the last ones are as good.
     store.put(PREDICTIONS_KEY, listed.to_json())
+    curves = label_curves(MetricSums.from_bytes(found[FULL]), manifest.vocabulary, inputs)
+    store.put(CURVES_KEY, curves.to_json())
     if not store.put_new(METRICS_KEY, report.to_json()):
         report = find_metrics(store, inputs) or report
     print(f"evaluated: {summary(report)}", flush=True)

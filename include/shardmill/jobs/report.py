@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import logging
-import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from shardmill.adapters import lake as commits
+from shardmill.adapters.clip_ranges import read_clip
+from shardmill.adapters.earlier_runs import find_earlier
 from shardmill.adapters.run_folder import find, run_key
 from shardmill.adapters.store import Store, StoreError
-from shardmill.core.page import Shown
-from shardmill.core.page_making import make_page
-from shardmill.core.report import STAGES, Found, Manifests, Prediction, TaskOutcome, choose_shown
-from shardmill.specs.manifest import Manifest, Stage
+from shardmill.core.page import Shown, ShownGroup
+from shardmill.core.page_making import Told, make_page, result_of
+from shardmill.core.report import STAGES, Found, Prediction, TaskOutcome
+from shardmill.core.showcase import choose_groups
+from shardmill.specs.curves import LabelCurves
+from shardmill.specs.manifest import Manifest, Stage, Video
 from shardmill.specs.record_files import FoundRecords
 from shardmill.specs.records import MetricsReport, ModelManifest, Predictions, RecordSet
 from shardmill.specs.run import RunClusters, RunLabels, RunPlan, RunSpec
 from shardmill.specs.spent import RunSpent
+from shardmill.specs.training_run import TrainingHistory
 
 __all__ = ["RunSummary", "TaskOutcome", "summarise", "write_report"]
 
 log = logging.getLogger(__name__)
 REPORT = "report.html"
-SHOWN_VIDEOS = 24
-MOMENTS = 3
-"""Pictures of a video, spread evenly over it."""
+RESULT = "result.json"
 READERS = 16
-PICTURE_BYTES = 1_000_000_000
-"""Clips are read back for pictures until so many bytes of parts were asked for."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ _SCORES = ("gap", "gap_rgb_only", "gap_audio_only", "gap_shuffled_frames", "gap_
 
 def summarise(lake: Store, run: RunSpec) -> RunSummary:
     """Sum a run up from what it left in the lake."""
-    found = _find(lake, run, with_predictions=False)
+    found = _find(lake, run, whole=False)
     totals, key = found.totals, run_key(run.run, REPORT)
     return RunSummary(
         shards=totals.shards,
@@ -70,54 +70,68 @@ def summarise(lake: Store, run: RunSpec) -> RunSummary:
     )
 
 
-def write_report(lake: Store, run: RunSpec, tasks: Sequence[TaskOutcome], *, failure: str = "") -> str:
-    """Write ``report.html`` into the run's folder; it can always be made again.
+def write_report(
+    lake: Store, run: RunSpec, tasks: Sequence[TaskOutcome], *, failure: str = "", took: float | None = None
+) -> str:
+    """Write ``report.html`` into the run's folder, and its numbers as ``result.json``; both can be made again.
 
     Args:
-        tasks: how the run's tasks ended, in the order in which they are shown.
+        tasks: how the run's tasks ended.
         failure: message of the task that failed; empty where none did.
+        took: wall seconds since the run began; None where that is not known.
 
     Returns:
         The report's URI.
     """
     from shardmill.adapters.report_page import render
 
-    found = _find(lake, run)
-    chosen = choose_shown(found.predictions, SHOWN_VIDEOS)
-    pictures = _pictures(lake, found.manifests.get("clips", {}).values(), {shown.video for shown in chosen})
-    shown = [Shown(prediction, pictures.get(prediction.video, ())) for prediction in chosen]
+    found, told = _find(lake, run, whole=True), Told(tasks, failure, took)
+    groups = choose_groups(found.predictions)
+    shown = _shown(lake, found, [one for group in groups for one in group.predictions])
+    page = make_page(
+        found,
+        told,
+        [ShownGroup(one.name, one.meaning, tuple(shown[said.video] for said in one.predictions)) for one in groups],
+    )
     key = run_key(run.run, REPORT)
-    lake.put(key, render(make_page(found, tasks, failure, shown)))
+    lake.put(run_key(run.run, RESULT), result_of(found, told).to_json())
+    lake.put(key, render(page))
     return lake.uri_of(key)
 
 
-def _find(lake: Store, run: RunSpec, *, with_predictions: bool = True) -> Found:
-    plan = find(lake, run.run, "plan.json", RunPlan)
-    labels = find(lake, run.run, "labels.json", RunLabels)
-    shards = plan.numbers if plan else None
+def _find(lake: Store, run: RunSpec, *, whole: bool) -> Found:
+    """Read what a run left; what only its page needs is left out unless the ``whole`` is wanted."""
+    name = run.run
+    plan, labels = find(lake, name, "plan.json", RunPlan), find(lake, name, "labels.json", RunLabels)
+    model = find(lake, name, "model/model.json", ModelManifest)
+    history = None if model else find(lake, name, "history.json", TrainingHistory)
+    revisions = _revisions(lake, run, plan.numbers, labels) if plan else {}
     return Found(
         run=run,
-        shards=shards,
-        labels_digest=labels.digest if labels else "",
-        manifests=_manifests(lake, run, shards, labels.digest if labels else "") if shards else {},
-        found_records=find(lake, run.run, "found.json", FoundRecords),
-        records=find(lake, run.run, "records.json", RecordSet),
-        model=find(lake, run.run, "model/model.json", ModelManifest),
-        metrics=find(lake, run.run, "metrics.json", MetricsReport),
-        clusters=find(lake, run.run, "clusters.json", RunClusters),
-        spent=find(lake, run.run, "spent.json", RunSpent),
-        to_do={stage: frozenset(one.shard for one in plan.shards if stage in one.todo) for stage in STAGES}
-        if plan
-        else {},
-        predictions=_predictions(lake, run) if with_predictions else (),
+        plan=plan,
+        labels=labels,
+        manifests={stage: {n: one.manifest for n, one in found.items()} for stage, found in revisions.items()},
+        sha256={stage: {n: one.sha256 for n, one in found.items()} for stage, found in revisions.items()},
+        found_records=find(lake, name, "found.json", FoundRecords),
+        records=find(lake, name, "records.json", RecordSet),
+        model=model,
+        history=model.history if model else history.epochs if history else (),
+        metrics=find(lake, name, "metrics.json", MetricsReport),
+        clusters=find(lake, name, "clusters.json", RunClusters),
+        spent=find(lake, name, "spent.json", RunSpent),
+        curves=find(lake, name, "curves.json", LabelCurves) if whole else None,
+        predictions=_predictions(lake, run) if whole else (),
+        earlier=find_earlier(lake, run) if whole else None,
     )
 
 
-def _manifests(lake: Store, run: RunSpec, shards: Sequence[int], labels_digest: str) -> Manifests:
+def _revisions(
+    lake: Store, run: RunSpec, shards: Sequence[int], labels: RunLabels | None
+) -> dict[Stage, dict[int, commits.Revision]]:
     recipes: dict[Stage, str | None] = {
         "raw": "",
         "clips": run.video.split_recipe.hash,
-        "features": run.video.feature_recipe(labels_digest).hash if labels_digest else None,
+        "features": run.video.feature_recipe(labels.digest).hash if labels else None,
     }
     wanted = [(stage, recipe, shard) for stage, recipe in recipes.items() if recipe is not None for shard in shards]
 
@@ -125,12 +139,12 @@ def _manifests(lake: Store, run: RunSpec, shards: Sequence[int], labels_digest: 
         stage, recipe, shard = item
         return commits.latest_revision(lake, stage, run.asked.dataset, recipe, shard)
 
-    found: dict[Stage, dict[int, Manifest]] = {stage: {} for stage in STAGES}
+    found: dict[Stage, dict[int, commits.Revision]] = {stage: {} for stage in STAGES}
     # Thousands of shards are as many requests, and each is little but waiting.
     with ThreadPoolExecutor(READERS) as pool:
         for (stage, _, shard), revision in zip(wanted, pool.map(read, wanted), strict=True):
             if revision is not None:
-                found[stage][shard] = revision.manifest
+                found[stage][shard] = revision
     return found
 
 
@@ -144,46 +158,36 @@ def _by_score(scored: tuple[str, float]) -> tuple[float, str]:
     return -scored[1], scored[0]
 
 
-def _pictures(lake: Store, clips: Iterable[Manifest], videos: set[str]) -> dict[str, tuple[str, ...]]:
-    """Make the pictures of some videos; one whose clips cannot be read goes without, the report is still written."""
-    from shardmill.adapters.tar import DamagedTarError
+def _shown(lake: Store, found: Found, chosen: Sequence[Prediction]) -> dict[str, Shown]:
+    """Put the middle clip of each video beside what is said of it."""
+    wanted = {prediction.video for prediction in chosen}
+    places = {
+        video.key: (manifest, video)
+        for manifest in found.manifests.get("clips", {}).values()
+        for video in manifest.videos
+        if video.key in wanted
+    }
 
-    pictures: dict[str, tuple[str, ...]] = {}
-    left = PICTURE_BYTES
-    for manifest in clips:
-        wanted = videos & {video.key for video in manifest.videos}
-        size = sum(part.size for part in manifest.parts)
-        if not wanted or size > left:
-            continue
-        left -= size
-        try:
-            pictures |= dict(_pictures_of_shard(lake, manifest, wanted))
-        except (StoreError, DamagedTarError, tarfile.TarError) as error:
-            log.warning("no pictures of shard %06d: %s", manifest.shard, error)
-    return pictures
+    def show(prediction: Prediction) -> Shown:
+        place = places.get(prediction.video)
+        return Shown(prediction) if place is None else _with_clip(lake, prediction, place)
+
+    with ThreadPoolExecutor(READERS) as pool:
+        return {shown.prediction.video: shown for shown in pool.map(show, chosen)}
 
 
-def _pictures_of_shard(lake: Store, manifest: Manifest, wanted: set[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    from shardmill.adapters.tar import read_clips
+def _with_clip(lake: Store, prediction: Prediction, place: tuple[Manifest, Video]) -> Shown:
+    """Read a clip and a picture of it; what cannot be read or shown is left out, the report is still written."""
+    from shardmill.adapters.playable import UnplayableError, playable
     from shardmill.adapters.thumbnails import NoPictureError, thumbnail
 
-    missing = set(wanted)
-    for video in read_clips(lake, manifest):
-        if video.key not in missing:
-            continue
-        missing.discard(video.key)
-        made = []
-        for clip, at in moments(video.clips):
-            try:
-                made.append(thumbnail(clip, at))
-            except NoPictureError as error:
-                log.warning("no picture of %r: %s", video.key, error)
-        yield video.key, tuple(made)
-        if not missing:
-            return
-
-
-def moments(clips: Sequence[bytes], count: int = MOMENTS) -> list[tuple[bytes, float]]:
-    """Choose moments spread evenly over a video: the clip of each, and where in the clip, from 0 to 1."""
-    places = [(index + 0.5) / count * len(clips) for index in range(count)] if clips else []
-    return [(clips[int(place)], place % 1) for place in places]
+    manifest, video = place
+    clip = picture = ""
+    try:
+        content = read_clip(lake, manifest, video, video.clips // 2)
+        if content is not None:
+            picture = thumbnail(content)
+            clip = playable(content)
+    except (StoreError, NoPictureError, UnplayableError) as error:
+        log.warning("no clip of %r can be shown: %s", prediction.video, error)
+    return Shown(prediction, clip, picture)

@@ -10,6 +10,7 @@ from shardmill.core.labels import LabelTable
 from shardmill.jobs.verify.ledger import Chain, Ledger, Read, Value
 from shardmill.jobs.verify.record_files import verify_files
 from shardmill.jobs.verify.shards import Walk
+from shardmill.specs.curves import LabelCurves
 from shardmill.specs.manifest import Manifest
 from shardmill.specs.records import ManifestReference, MetricsReport, ModelManifest, Predictions, RecordPart, RecordSet
 from shardmill.specs.run import RunLabels, RunPlan, RunSpec
@@ -19,7 +20,10 @@ ORDER = ("plan.json", TABLE, "labels.json", "records.json", "model/model.json", 
 """A run froze these one after the other: where one is there, those before it have to be."""
 RECORD_ORDER = ("files.json", "found.json", "records.json", "model/model.json", "metrics.json")
 """The same, of a run that trains on records that were there."""
-OTHERS = ("spec.json", "clusters.json", "spent.json", "predictions.json", "history.json", "report.html")
+OTHERS = (
+    *("spec.json", "clusters.json", "spent.json", "predictions.json", "curves.json"),
+    *("history.json", "result.json", "report.html"),
+)
 FOLDERS = ("logs/", "asked/", "checkpoints/", "training/", "tensorboard/")
 MODEL, WEIGHTS = "model/model.json", "model/"
 
@@ -93,11 +97,12 @@ class _Run:
         """Check the model and what was measured of it; give it with the chain that goes on from it."""
         metrics = self._read("metrics.json", MetricsReport, expected, self._start)
         predictions = self._read("predictions.json", Predictions, expected, self._start)
+        curves = self._read("curves.json", LabelCurves, set(), self._start)
         chain = (*self._start, self._uri("metrics.json")) if metrics else self._start
         model = self._read(MODEL, ModelManifest, expected, chain)
         if model is None:
             return None, chain
-        for found in (metrics, predictions):
+        for found in (metrics, predictions, curves):
             if found is not None and found.value.inputs != model.value.inputs:
                 message = f"it is of a model of inputs {found.value.inputs}, this one has {model.value.inputs}"
                 self._ledger.find("mismatch", found.key, message, self._start)

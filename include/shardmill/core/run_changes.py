@@ -1,0 +1,170 @@
+"""What changed since the run before: what was asked, what lay at the source, counts, scores, labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from shardmill.core.report import Earlier, Found
+from shardmill.specs.records import MetricsReport, RecordSet
+from shardmill.specs.result import RunResult
+from shardmill.specs.run import RunPlan, RunSpec
+from shardmill.specs.train_on_records import TrainOnRecordsSpec
+
+SCORES = {"gap": "GAP@20", "map": "mAP", "hit_at_1": "Hit@1", "perr": "PERR", "loss": "loss"}
+MOST_LABELS = 6
+"""Labels that are named: those whose average precision moved the furthest."""
+_LEAST_MOVE = 0.0005
+"""Less is not seen in three digits."""
+
+
+@dataclass(frozen=True)
+class FieldChange:
+    """A field of the spec that was asked for otherwise."""
+
+    name: str
+    before: str
+    now: str
+
+
+@dataclass(frozen=True)
+class NumberChange:
+    """A number then and now; None where it is not known."""
+
+    name: str
+    before: float | None
+    now: float | None
+    more_is_better: bool | None = None
+    """None where neither is."""
+    note: str = ""
+
+    @property
+    def difference(self) -> float | None:
+        return None if self.before is None or self.now is None else self.now - self.before
+
+    @property
+    def verdict(self) -> str:
+        """``better``, ``worse``, or empty where it is equal, unknown, or neither."""
+        change = self.difference
+        if self.more_is_better is None or change is None or abs(change) < _LEAST_MOVE:
+            return ""
+        return "better" if (change > 0) == self.more_is_better else "worse"
+
+
+@dataclass(frozen=True)
+class Changes:
+    """A run beside the one before."""
+
+    run: str
+    started: str
+    between: int
+    """Later runs that were passed over, for they had no metrics."""
+    fields: tuple[FieldChange, ...]
+    lines: tuple[str, ...]
+    """What changed at the source, in the recipes, and in what the scores are measured on."""
+    scores: tuple[NumberChange, ...]
+    counts: tuple[NumberChange, ...]
+    labels: tuple[NumberChange, ...]
+
+
+def changes(found: Found, now: RunResult) -> Changes | None:
+    """Hold a run against the one before; None where there was none."""
+    before = found.earlier
+    if before is None:
+        return None
+    return Changes(
+        run=before.run.run,
+        started=before.run.started,
+        between=before.between,
+        fields=tuple(_fields(before.run, found.run)),
+        lines=(*_recipes(before.run, found), *_source(before.plan, found.plan), *_validation(before, found)),
+        scores=tuple(_scores(before.metrics, found.metrics)),
+        counts=tuple(_counts(before.result, now)),
+        labels=tuple(_labels(before.metrics, found.metrics)),
+    )
+
+
+def _fields(before: RunSpec, now: RunSpec) -> Iterator[FieldChange]:
+    for name in type(now.asked).model_fields:
+        values = [str(getattr(run.asked, name, "")) for run in (before, now)]
+        if values[0] != values[1]:
+            yield FieldChange(name, *values)
+
+
+def _recipes(before: RunSpec, found: Found) -> Iterator[str]:
+    if isinstance(found.run.asked, TrainOnRecordsSpec) or before.pipeline != found.run.pipeline:
+        return
+    if before.video.split_recipe.hash != found.run.video.split_recipe.hash:
+        yield "The recipe of the clips is another: every video was to be cut anew."
+    elif found.labels and (
+        before.video.feature_recipe(found.labels.digest).hash
+        != found.run.video.feature_recipe(found.labels.digest).hash
+    ):
+        yield "The recipe of the records is another: they were to be made anew."
+
+
+def _source(before: RunPlan | None, now: RunPlan | None) -> Iterator[str]:
+    if before is None or now is None:
+        return
+    then, there = ({one.shard: one.source.version for one in plan.shards} for plan in (before, now))
+    kept = then.keys() & there.keys()
+    counts = {
+        "not in the run before": len(there.keys() - then.keys()),
+        "changed at the source": sum(then[shard] != there[shard] for shard in kept),
+        "no longer in this run": len(then.keys() - there.keys()),
+    }
+    told = [f"{count:,} {what}" for what, count in counts.items() if count]
+    if told:
+        yield f"Of {len(then.keys() | there.keys()):,} shards: {', '.join(told)}."
+    else:
+        yield f"The same {len(there):,} shard{'s' * (len(there) != 1)}, unchanged at the source."
+
+
+def _validation(before: Earlier, found: Found) -> Iterator[str]:
+    """Say whether the scores of both can be compared: by the videos that are listed, and by their records."""
+    if before.metrics is None or found.metrics is None or before.records is None or found.records is None:
+        return
+    then, now = before.metrics.videos, found.metrics.videos
+    labels = "" if before.records.vocabulary == found.records.vocabulary else ", whose labels are other ones"
+    if then != now or before.videos != frozenset(one.video for one in found.predictions):
+        yield f"The scores are of other validation videos, {then:,} then and {now:,} now{labels}: mind that."
+    elif _parts(before.records) != _parts(found.records) or labels:
+        yield f"The scores are of the same {now:,} validation videos{labels}; their records were made anew."
+    else:
+        yield f"The scores are of the same {now:,} validation videos, and of the same records."
+
+
+def _parts(records: RecordSet) -> frozenset[str]:
+    return frozenset(part.sha256 for part in records.validation)
+
+
+def _scores(before: MetricsReport | None, now: MetricsReport | None) -> Iterator[NumberChange]:
+    if before is not None and now is not None:
+        for name, title in SCORES.items():
+            yield NumberChange(title, getattr(before, name), getattr(now, name), name != "loss")
+
+
+def _counts(before: RunResult | None, now: RunResult) -> Iterator[NumberChange]:
+    """Give every count; those of the run before are as its report had them, whatever became of the lake since."""
+    if before is None:
+        return
+    for name in dict.fromkeys((*now.counts, *before.counts)):
+        yield NumberChange(name, before.counts.get(name), now.counts.get(name))
+    for name in dict.fromkeys((*now.rejects, *before.rejects)):
+        # A reason that is not named had no reject.
+        yield NumberChange(
+            f"rejects: {name}", before.rejects.get(name, 0), now.rejects.get(name, 0), more_is_better=False
+        )
+
+
+def _labels(before: MetricsReport | None, now: MetricsReport | None) -> Iterator[NumberChange]:
+    if before is None or now is None:
+        return
+    then, there = _precisions(before), _precisions(now)
+    moved = [NumberChange(label, then.get(label), there.get(label), more_is_better=True) for label in {**there, **then}]
+    known = [one for one in moved if one.difference is not None and abs(one.difference) >= _LEAST_MOVE]
+    yield from sorted(known, key=lambda one: (-abs(one.difference or 0.0), one.name))[:MOST_LABELS]
+
+
+def _precisions(metrics: MetricsReport) -> Mapping[str, float]:
+    return {score.label: score.average_precision for score in metrics.labels if score.positives}
