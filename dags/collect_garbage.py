@@ -20,6 +20,7 @@ from airflow.sdk import dag
 from shardmill.specs.garbage import GarbageSpec
 from shardmill_airflow import garbage_tasks
 from shardmill_airflow.forms import form_of
+from shardmill_airflow.notifying import watched
 from shardmill_airflow.outcomes import remember_failure
 
 
@@ -38,6 +39,7 @@ from shardmill_airflow.outcomes import remember_failure
         "execution_timeout": timedelta(hours=12),
         "on_failure_callback": remember_failure,
     },
+    **watched(),
 )
 def collect_garbage() -> None:
     garbage_tasks.collect()

@@ -21,6 +21,7 @@ from airflow.sdk import CronTriggerTimetable, dag
 from shardmill.specs.reaping import ReapSpec
 from shardmill_airflow import reaping
 from shardmill_airflow.forms import form_of
+from shardmill_airflow.notifying import watched
 from shardmill_airflow.outcomes import remember_failure
 
 
@@ -40,6 +41,7 @@ from shardmill_airflow.outcomes import remember_failure
         "execution_timeout": timedelta(minutes=12),
         "on_failure_callback": remember_failure,
     },
+    **watched(),
 )
 def reap_clusters() -> None:
     reaping.reap()

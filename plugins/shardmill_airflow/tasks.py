@@ -13,7 +13,7 @@ from shardmill_airflow.connections import access
 from shardmill_airflow.forms import read_form
 from shardmill_airflow.outcomes import FAILURE, SUMMARY, failing_for_good, summarised
 from shardmill_airflow.run_clusters import check_reach
-from shardmill_airflow.spending import note_spent, plan_clusters
+from shardmill_airflow.spending import note_spent, plan_clusters, tell_spending
 
 if TYPE_CHECKING:
     from shardmill.stages import OpenRun
@@ -161,6 +161,7 @@ def report(spec_uri: str) -> str:
     with summarised() as lines:
         outcomes, failure = _task_outcomes(ti, states)
         note_spent(opened)
+        tell_spending(opened)
         lines.append(write_report(opened.lake, opened.run, outcomes, failure=failure))
         log.info("the report is at %s", lines[-1])
     for teardown in ("delete_split_cluster", "delete_cluster"):

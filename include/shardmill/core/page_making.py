@@ -8,7 +8,7 @@ from shardmill.core import charts
 from shardmill.core.cost_rows import cost_table
 from shardmill.core.page import Figure, LabelRow, Page, Section, Setting, Shown, count_text, score_text
 from shardmill.core.report import Found, ShardRow, TaskOutcome, group_rejects, shard_rows, task_rows
-from shardmill.specs.cluster_run import ClusterRun, section_of
+from shardmill.specs.cluster_run import ClusterRun, section_of, section_place
 from shardmill.specs.record_rejects import RecordReject
 from shardmill.specs.records import MetricsReport, ModelManifest
 from shardmill.specs.train_on_records import TrainOnRecordsSpec
@@ -195,7 +195,7 @@ def settings(asked: ClusterRun) -> tuple[Section, ...]:
         sections.setdefault(section_of(type(asked), name), []).append(
             Setting(name, str(value), meaning, value != field.default)
         )
-    return tuple(Section(name, tuple(found)) for name, found in sections.items())
+    return tuple(Section(name, tuple(sections[name])) for name in sorted(sections, key=section_place))
 
 
 def _origins(found: Found) -> tuple[tuple[str, str], ...]:
