@@ -2,8 +2,12 @@
 
 **What a run does:** looks at every live EMR cluster of this account and region that is tagged `shardmill=run`, and ends
 those past their deadline, those whose run is over, all but the oldest of those with one name, and old ones without
-a deadline. It says why each ends and what it cost, and writes `reports/clusters.html` and `.json` in the lake: which
-clusters are alive, whose they are, since when, and what they cost so far.
+a deadline. It says why each ends and what it cost.
+
+**What it costs:** some requests to EMR; it makes nothing that costs, and ends what does.
+
+**What it leaves behind:** in the lake `reports/clusters.html` and `.json`: which clusters are alive, whose they are,
+since when, and what they cost so far.
 
 **What it never touches:** clusters without that tag, and, until their deadline, those of runs that this Airflow does
 not know (they may be another's).
