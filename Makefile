@@ -17,7 +17,7 @@ LAKE ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup python demo up down test test-all bench-split bench-train soak-clusters lint format lock doctor check-aws clean
+.PHONY: help setup python demo up down test test-all bench-split bench-train soak-clusters lint format dist lock doctor check-aws clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -61,6 +61,9 @@ lint: setup ## ruff, types and import contracts
 format: setup ## mend what ruff can mend
 	@.local/airflow/bin/ruff check --fix .
 	@.local/airflow/bin/ruff format .
+
+dist: setup ## make what an Airflow of yours is given: wheel, plugins.zip, dags.zip, constraints
+	@$(PY) scripts/dist.py
 
 lock: setup ## compile the locks anew (maintainers only)
 	@scripts/lock.sh

@@ -22,6 +22,7 @@ from airflow.sdk import dag
 from shardmill.specs.image import ImageSpec
 from shardmill_airflow import images
 from shardmill_airflow.forms import form_of
+from shardmill_airflow.notifying import watched
 from shardmill_airflow.outcomes import remember_failure
 
 
@@ -40,6 +41,7 @@ from shardmill_airflow.outcomes import remember_failure
         "execution_timeout": timedelta(hours=1),
         "on_failure_callback": remember_failure,
     },
+    **watched(),
 )
 def bake_gpu_ami() -> None:
     planned: Any = images.plan().as_setup()

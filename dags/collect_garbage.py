@@ -8,6 +8,10 @@ look at a run without it first.
 revision above a shard's highest (its writer may be at work), and a shard with a gap or a damaged manifest (run
 `shardmill verify`). Runs themselves stay: their folders are small and say where a model came from.
 
+**What it costs:** requests that list the lake and read its manifests; no cluster.
+
+**What it leaves behind:** the log of its task names each object and the reason; the lake has what is needed, no more.
+
 **While it runs** pipelines may run too. Name no recipe that you are about to use again.
 """
 
@@ -20,6 +24,7 @@ from airflow.sdk import dag
 from shardmill.specs.garbage import GarbageSpec
 from shardmill_airflow import garbage_tasks
 from shardmill_airflow.forms import form_of
+from shardmill_airflow.notifying import watched
 from shardmill_airflow.outcomes import remember_failure
 
 
@@ -38,6 +43,7 @@ from shardmill_airflow.outcomes import remember_failure
         "execution_timeout": timedelta(hours=12),
         "on_failure_callback": remember_failure,
     },
+    **watched(),
 )
 def collect_garbage() -> None:
     garbage_tasks.collect()

@@ -2,8 +2,12 @@
 
 **What a run does:** looks at every live EMR cluster of this account and region that is tagged `shardmill=run`, and ends
 those past their deadline, those whose run is over, all but the oldest of those with one name, and old ones without
-a deadline. It says why each ends and what it cost, and writes `reports/clusters.html` and `.json` in the lake: which
-clusters are alive, whose they are, since when, and what they cost so far.
+a deadline. It says why each ends and what it cost.
+
+**What it costs:** some requests to EMR; it makes nothing that costs, and ends what does.
+
+**What it leaves behind:** in the lake `reports/clusters.html` and `.json`: which clusters are alive, whose they are,
+since when, and what they cost so far.
 
 **What it never touches:** clusters without that tag, and, until their deadline, those of runs that this Airflow does
 not know (they may be another's).
@@ -21,6 +25,7 @@ from airflow.sdk import CronTriggerTimetable, dag
 from shardmill.specs.reaping import ReapSpec
 from shardmill_airflow import reaping
 from shardmill_airflow.forms import form_of
+from shardmill_airflow.notifying import watched
 from shardmill_airflow.outcomes import remember_failure
 
 
@@ -40,6 +45,7 @@ from shardmill_airflow.outcomes import remember_failure
         "execution_timeout": timedelta(minutes=12),
         "on_failure_callback": remember_failure,
     },
+    **watched(),
 )
 def reap_clusters() -> None:
     reaping.reap()

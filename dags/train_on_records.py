@@ -22,6 +22,7 @@ from airflow.sdk import dag
 from shardmill.specs.train_on_records import TrainOnRecordsSpec
 from shardmill_airflow import record_tasks, tasks
 from shardmill_airflow.forms import form_of
+from shardmill_airflow.notifying import watched
 from shardmill_airflow.operators import CreateCluster, DeleteCluster, RunJob
 from shardmill_airflow.outcomes import remember_failure
 
@@ -40,6 +41,7 @@ from shardmill_airflow.outcomes import remember_failure
         "execution_timeout": timedelta(hours=12),
         "on_failure_callback": remember_failure,
     },
+    **watched(),
 )
 def train_on_records() -> None:
     planned: Any = record_tasks.plan_records().as_setup()

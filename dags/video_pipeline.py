@@ -7,8 +7,7 @@ a report. A stage does only what is missing: running it again, or clearing any t
 **What it costs:** one cluster (see *Where*) from `create_cluster` to `delete_cluster`, and before it another one where
 a cluster is to cut the videos: `budget` says how much at most. They are ended whatever failed, and when they are idle.
 
-**What it leaves behind:** in the lake `raw/`, `clips/`, `features/`, and `runs/<run>/` with the model, the metrics and
-`report.html`.
+**What it leaves behind:** in the lake `raw/`, `clips/`, `features/`, `runs/<run>/` with model, metrics, `report.html`.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from airflow.sdk import dag
 from shardmill.specs.video_pipeline import VideoPipelineSpec
 from shardmill_airflow import tasks
 from shardmill_airflow.forms import form_of
+from shardmill_airflow.notifying import watched
 from shardmill_airflow.operators import CreateCluster, DeleteCluster, RunJob
 from shardmill_airflow.outcomes import remember_failure
 
@@ -39,6 +39,7 @@ from shardmill_airflow.outcomes import remember_failure
         "execution_timeout": timedelta(hours=12),
         "on_failure_callback": remember_failure,
     },
+    **watched(),
 )
 def video_pipeline() -> None:
     planned: Any = tasks.plan().as_setup()
@@ -46,9 +47,8 @@ def video_pipeline() -> None:
     budget = tasks.budget(spec_uri)
     # Without an edge to the plan: what stands directly behind a setup may not go on where others were skipped.
     later: Any = "{{ ti.xcom_pull(task_ids='plan', key='spec_uri') }}"
-    # All map over the plan, from which shards were dropped that are done at every stage (which is known beforehand
-    # with a label table only): with none left they are skipped, and what follows looks at all of the run's shards.
-    # What maps over a mapped task is removed when a whole run is cleared.
+    # All map over the plan, from which shards were dropped that are done at every stage (known beforehand with a label
+    # table only); with none left they are skipped. What maps over a mapped task is removed when a run is cleared.
     ingested: Any = tasks.ingest.partial(spec_uri=spec_uri).expand(batch=planned)
     # Workers or a cluster cut the videos; the other way is skipped. A cluster of its own, for it needs no GPU.
     clips: Any = tasks.split.partial(spec_uri=spec_uri).expand(batch=tasks.hand_out(spec_uri, planned))

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from airflow.plugins_manager import AirflowPlugin
+
+from shardmill_airflow.deadlines import RunDeadline
+from shardmill_airflow.form_check import FormCheck
 
 
 class ShardmillPlugin(AirflowPlugin):
     name = "shardmill"
+    deadline_references: ClassVar[list[Any]] = [RunDeadline]
+    fastapi_root_middlewares: ClassVar[list[Any]] = [{"name": "shardmill forms", "middleware": FormCheck}]

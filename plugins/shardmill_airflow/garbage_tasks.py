@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from airflow.sdk import task
+from airflow.sdk import get_current_context
 
 from shardmill_airflow.connections import access
 from shardmill_airflow.forms import read_form
+from shardmill_airflow.linked import task
+from shardmill_airflow.links import leave_links
 from shardmill_airflow.outcomes import failing_for_good, summarised
 
 log = logging.getLogger(__name__)
@@ -24,6 +26,7 @@ def collect(params: dict[str, Any] | None = None, dag_run: Any = None) -> dict[s
     with summarised() as lines, failing_for_good():
         reached = access()
         reached.roots.check_lake("lake", asked.lake)
+        leave_links(get_current_context()["ti"], reached.lake, folder=f"{asked.lake}/")
         collected = collect_garbage(asked, reached.lake, log.info)
         lines.append(collected.summary)
         log.info("%s", lines[-1])

@@ -7,12 +7,14 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator, get_current_context, task
+from airflow.sdk import BaseOperator, get_current_context
 
 from shardmill_airflow.cluster_tasks import SETTLE_SECONDS
 from shardmill_airflow.connections import access, client
 from shardmill_airflow.forms import read_form
 from shardmill_airflow.image_wait import TIMED_OUT, Ec2Wait
+from shardmill_airflow.linked import task
+from shardmill_airflow.links import leave_links
 from shardmill_airflow.outcomes import failing_for_good, summarise, summarised
 from shardmill_airflow.triggers import Pause
 
@@ -69,6 +71,7 @@ def plan(params: dict[str, Any] | None = None, dag_run: Any = None) -> str:
         lake = Store(asked.lake, reached.lake)
         name = bake_name(get_current_context(), asked.lake)
         planned, uri = bake_image.plan_bake(asked, name, client("ec2"), lake)
+        leave_links(get_current_context()["ti"], lake.settings, folder=f"{asked.lake}/images/")
         lines.append(
             f"nothing to do: {planned.image_id} ({planned.image_name}) is made of the same packages and base"
             if planned.image_id

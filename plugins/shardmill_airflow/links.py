@@ -1,16 +1,22 @@
-"""Links from a task to what it works with: the cluster, its logs, the history of its Spark applications."""
+"""Links from a task to what it works with: the run's folder, the report, the cluster, its logs, Spark's history."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote, urlsplit
 
 from airflow.sdk import BaseOperatorLink
 
 from shardmill_airflow.connections import AWS_CONNECTION
 
+if TYPE_CHECKING:
+    from shardmill.adapters.store import StoreSettings
+
 PLACE = "emr"
 """XCom key of what the links are made from."""
+LAKE = "lake_links"
+"""XCom key of the links into the lake, by their names."""
+FOLDER, REPORT = "Folder in the lake", "Report"
 HISTORY = "spark_history_url"
 """Extra of the connection: URL of a Spark history server of one's own; EMR keeps one for each cluster by itself."""
 
@@ -51,15 +57,36 @@ def console_url(place: dict[str, str]) -> str:
 
 def logs_url(place: dict[str, str]) -> str:
     """Give a page that lists a cluster's logs; empty where it keeps none."""
-    _, separator, rest = place["log_uri"].partition("://")
-    if not separator:
+    if not place["log_uri"]:
         return ""
-    bucket, _, folder = rest.rstrip("/").partition("/")
-    prefix = quote(f"{folder}/{place['cluster_id']}/".lstrip("/"))
-    if place["endpoint"]:
-        return f"{place['endpoint']}/{quote(bucket)}?prefix={prefix}"
-    host = f"{place['region']}.console.{_domain(place['region'])}"
-    return f"https://{host}/s3/buckets/{quote(bucket)}?region={place['region']}&prefix={prefix}"
+    return lake_url(f"{place['log_uri'].rstrip('/')}/{place['cluster_id']}/", place["endpoint"], place["region"])
+
+
+def lake_url(uri: str, endpoint: str, region: str) -> str:
+    """Give the page of an object, or of a folder (its URI ends in a slash), in the console or the store itself.
+
+    Args:
+        endpoint: of a store that is not Amazon's; empty for Amazon's.
+
+    Returns:
+        Empty for what is not in S3, or where no region is known.
+    """
+    scheme, _, rest = uri.partition("://")
+    bucket, _, key = rest.partition("/")
+    if scheme != "s3" or not (endpoint or region):
+        return ""
+    is_folder, name = key.endswith("/") or not key, quote(key)
+    if endpoint:
+        return f"{endpoint.rstrip('/')}/{quote(bucket)}" + (f"?prefix={name}" if is_folder else f"/{name}")
+    page = "buckets" if is_folder else "object"
+    return f"https://{region}.console.{_domain(region)}/s3/{page}/{quote(bucket)}?region={region}&prefix={name}"
+
+
+def leave_links(ti: Any, settings: StoreSettings | None, **uris: str) -> None:
+    """Leave links into the lake with a task: ``folder``, ``report``."""
+    endpoint, region = (settings.endpoint_url, settings.region) if settings else ("", "")
+    names = {"folder": FOLDER, "report": REPORT}
+    ti.xcom_push(LAKE, {names[kind]: lake_url(uri, endpoint, region) for kind, uri in uris.items()})
 
 
 def _domain(region: str) -> str:
@@ -82,6 +109,25 @@ class _PlaceLink(BaseOperatorLink):
     def url(self, place: dict[str, str]) -> str:
         """Give the link's target."""
         raise NotImplementedError
+
+
+class _LakeLink(BaseOperatorLink):
+    """A link into the lake that is empty until the task leaves it."""
+
+    name: ClassVar[str]
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        from airflow.sdk.execution_time.xcom import XCom
+
+        return str((XCom.get_value(ti_key=ti_key, key=LAKE) or {}).get(self.name, ""))
+
+
+class FolderLink(_LakeLink):
+    name: ClassVar[str] = FOLDER
+
+
+class ReportLink(_LakeLink):
+    name: ClassVar[str] = REPORT
 
 
 class ConsoleLink(_PlaceLink):

@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import get_current_context, task
+from airflow.sdk import get_current_context
 
 from shardmill_airflow.connections import access, client
 from shardmill_airflow.forms import read_form
+from shardmill_airflow.linked import ReportTask, task
+from shardmill_airflow.links import leave_links
 from shardmill_airflow.outcomes import failing_for_good, summarised
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ FIRST = 1000
 """Priority: where slots are scarce, ending what costs money goes before work that will."""
 
 
-@task(priority_weight=FIRST, weight_rule="absolute")
+@task(of=ReportTask, priority_weight=FIRST, weight_rule="absolute")
 def reap(params: dict[str, Any] | None = None, dag_run: Any = None) -> dict[str, Any]:
     """End clusters that nothing needs any more; write a table of those alive into the log and the lake."""
     from shardmill.adapters.prices import read_prices
@@ -53,6 +55,8 @@ def reap(params: dict[str, Any] | None = None, dag_run: Any = None) -> dict[str,
             log.info("no report is written: name a lake, or one in the environment of this installation")
         else:
             report = reap_clusters.publish(report, lake)
+            page = lake.uri_of(reap_clusters.PAGE)
+            leave_links(get_current_context()["ti"], lake.settings, folder=f"{lake.uri}/reports/", report=page)
             log.info("the report is at %s", lake.uri_of(reap_clusters.PAGE))
     if report.problems:
         raise RuntimeError("not everything could be looked at or ended: " + "; ".join(report.problems))

@@ -6,10 +6,10 @@ import logging
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import task
-
 from shardmill_airflow.connections import access
 from shardmill_airflow.forms import read_form
+from shardmill_airflow.linked import NAMED_BY_SHARDS, task
+from shardmill_airflow.links import leave_links
 from shardmill_airflow.outcomes import failing_for_good, summarised
 from shardmill_airflow.run_clusters import check_records_reach
 from shardmill_airflow.tasks import do_stage, open_run
@@ -32,7 +32,9 @@ def plan_records(params: dict[str, Any] | None = None, dag_run: Any = None, ti: 
         if not asked.lake.startswith("s3://"):
             raise BadRequestError(f"lake: EMR reads and writes s3:// only, found {asked.lake}")
         check_records_reach(asked)
-        planned = plan_run(asked, f"{dag_run.dag_id}.{dag_run.run_id}", access(asked.source_connection))
+        reached = access(asked.source_connection)
+        planned = plan_run(asked, f"{dag_run.dag_id}.{dag_run.run_id}", reached)
+        leave_links(ti, reached.lake, folder=f"{planned.run.folder}/")
         for line in planned.lines:
             log.info("%s", line)
         lines.append(planned.summary)
@@ -42,7 +44,9 @@ def plan_records(params: dict[str, Any] | None = None, dag_run: Any = None, ti: 
 
 
 # What is there is not fetched again, so that each try of a long download costs only what is left.
-@task(retries=6, retry_exponential_backoff=2.0, max_retry_delay=timedelta(minutes=15))
+@task(
+    retries=6, retry_exponential_backoff=2.0, max_retry_delay=timedelta(minutes=15), map_index_template=NAMED_BY_SHARDS
+)
 def fetch(spec_uri: str, batch: list[int]) -> list[int]:
     """Fetch a batch of files into the lake, or count them where they lie; what is there is not fetched again."""
     do_stage("fetch", spec_uri, batch)

@@ -83,6 +83,23 @@ def _load(opened: OpenRun, prices: Prices) -> Load:
     return Load(asked, shards, rows, prices.rates)
 
 
+def tell_spending(opened: OpenRun) -> None:
+    """Tell those whom the run names where its clusters came to more than was planned."""
+    from shardmill.adapters import run_folder
+    from shardmill.core.notices import spending_notice
+    from shardmill.specs.run import RunClusters
+    from shardmill.specs.spent import RunSpent
+    from shardmill_airflow.notifying import recipients, send
+
+    lake, run = opened.lake, opened.run
+    planned = run_folder.find(lake, run.run, FILE, RunClusters)
+    spent = run_folder.find(lake, run.run, SPENT, RunSpent)
+    notice = spending_notice(run.run, planned, spent) if planned and spent else None
+    if notice:
+        log.warning("%s", notice.text)
+        send(recipients(run.asked.model_dump()), notice)
+
+
 def note_spent(opened: OpenRun) -> None:
     """Write down what the run's clusters came to, ended or not, and say it beside the plan.
 

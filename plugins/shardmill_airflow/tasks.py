@@ -8,13 +8,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Asset, get_current_context, task
+from airflow.sdk import Asset, get_current_context
 
 from shardmill_airflow.connections import access
 from shardmill_airflow.forms import read_form
+from shardmill_airflow.linked import NAMED_BY_SHARDS, SHARDS, LinkedShortCircuit, ReportTask, name_of, task
+from shardmill_airflow.links import leave_links
 from shardmill_airflow.outcomes import FAILURE, SUMMARY, failing_for_good, summarised
 from shardmill_airflow.run_clusters import check_reach
-from shardmill_airflow.spending import note_spent, plan_clusters
+from shardmill_airflow.spending import note_spent, plan_clusters, tell_spending
 
 if TYPE_CHECKING:
     from shardmill.stages import OpenRun
@@ -32,11 +34,19 @@ def open_run(spec_uri: str) -> OpenRun:
     return stages.open_run(spec_uri, access)
 
 
+def link_run(ti: Any, opened: OpenRun, report: str = "") -> None:
+    """Leave links to a run's folder, and to its report where it is written."""
+    leave_links(ti, opened.lake.settings, folder=f"{opened.run.folder}/", **({"report": report} if report else {}))
+
+
 def do_stage(stage: str, spec_uri: str, shards: Sequence[int]) -> None:
     """Do a stage for some shards of a run; its last line stays with the task, and its progress shows in the UI."""
     from shardmill import stages
 
-    ti = get_current_context()["ti"]
+    context: Any = get_current_context()
+    context[SHARDS] = name_of(shards)
+    ti, opened = context["ti"], open_run(spec_uri)
+    link_run(ti, opened)
 
     def show(line: str) -> None:
         try:
@@ -45,7 +55,7 @@ def do_stage(stage: str, spec_uri: str, shards: Sequence[int]) -> None:
             log.warning("progress is not shown: %s", error)
 
     with summarised() as lines, failing_for_good(*stages.hopeless_errors()):
-        lines.append(stages.STAGES[stage](replace(open_run(spec_uri), show=show), shards, log.info))
+        lines.append(stages.STAGES[stage](replace(opened, show=show), shards, log.info))
 
 
 @task
@@ -63,7 +73,9 @@ def plan(params: dict[str, Any] | None = None, dag_run: Any = None, ti: Any = No
         if not asked.lake.startswith("s3://"):
             raise BadRequestError(f"lake: EMR reads and writes s3:// only, found {asked.lake}")
         check_reach(asked)
-        planned = plan_run(asked, f"{dag_run.dag_id}.{dag_run.run_id}", access(asked.source_connection))
+        reached = access(asked.source_connection)
+        planned = plan_run(asked, f"{dag_run.dag_id}.{dag_run.run_id}", reached)
+        leave_links(ti, reached.lake, folder=f"{planned.run.folder}/")
         for line in planned.lines:
             log.info("%s", line)
         lines.append(planned.summary)
@@ -72,7 +84,7 @@ def plan(params: dict[str, Any] | None = None, dag_run: Any = None, ti: Any = No
     return [list(batch) for batch in planned.batches]
 
 
-@task.short_circuit
+@task(of=LinkedShortCircuit)
 def budget(spec_uri: str) -> bool:
     """Write down what the run will do, with which clusters, and what it may cost; refuse what is above the limit.
 
@@ -81,6 +93,7 @@ def budget(spec_uri: str) -> bool:
     from shardmill.core.plan_lines import plan_lines
 
     opened = open_run(spec_uri)
+    link_run(get_current_context()["ti"], opened)
     with summarised() as lines, failing_for_good():
         clusters = plan_clusters(opened)
         for line in plan_lines(clusters):
@@ -91,7 +104,7 @@ def budget(spec_uri: str) -> bool:
     return not stops
 
 
-@task
+@task(map_index_template=NAMED_BY_SHARDS)
 def ingest(spec_uri: str, batch: list[int]) -> list[int]:
     """Take a batch of shards into the lake, by reference or as verified copies; what is present is skipped."""
     do_stage("ingest", spec_uri, batch)
@@ -102,6 +115,7 @@ def ingest(spec_uri: str, batch: list[int]) -> list[int]:
 def hand_out(spec_uri: str, batches: list[list[int]]) -> list[list[int]]:
     """Give the workers the batches to split, or none of them where a cluster does it."""
     opened = open_run(spec_uri)
+    link_run(get_current_context()["ti"], opened)
     with summarised() as lines:
         mine = opened.run.video.where == "workers"
         lines.append(f"{len(batches)} batches for the workers" if mine else "a cluster of the run splits the shards")
@@ -109,7 +123,7 @@ def hand_out(spec_uri: str, batches: list[list[int]]) -> list[list[int]]:
     return batches if mine else []
 
 
-@task
+@task(map_index_template=NAMED_BY_SHARDS)
 def split(spec_uri: str, batch: list[int]) -> list[int]:
     """Cut every video of a batch of shards into exact clips; what was cut by this recipe is skipped."""
     do_stage("split", spec_uri, batch)
@@ -123,7 +137,7 @@ def label(spec_uri: str) -> str:
     return spec_uri
 
 
-@task
+@task(map_index_template=NAMED_BY_SHARDS)
 def features(spec_uri: str, batch: list[int]) -> list[int]:
     """Make YouTube-8M records of a batch of shards; what was made by this recipe is skipped."""
     do_stage("features", spec_uri, batch)
@@ -143,6 +157,7 @@ def publish(spec_uri: str, *, outlet_events: Any = None) -> None:
     from shardmill.jobs.report import summarise
 
     opened = open_run(spec_uri)
+    link_run(get_current_context()["ti"], opened)
     with summarised() as lines:
         found = summarise(opened.lake, opened.run)
         lines.append(f"GAP {found.gap:.4f}, mAP {found.map:.4f}, Hit@1 {found.hit_at_1:.4f}, PERR {found.perr:.4f}")
@@ -151,7 +166,7 @@ def publish(spec_uri: str, *, outlet_events: Any = None) -> None:
         log.info("%s", lines[-1])
 
 
-@task
+@task(of=ReportTask)
 def report(spec_uri: str) -> str:
     """Write the run's report, for failed runs too."""
     from shardmill.jobs.report import write_report
@@ -163,9 +178,11 @@ def report(spec_uri: str) -> str:
     with summarised() as lines:
         outcomes, failure = _task_outcomes(ti, states)
         note_spent(opened)
+        tell_spending(opened)
         began = context["dag_run"].start_date
         took = (datetime.now(UTC) - began).total_seconds() if began else None
         lines.append(write_report(opened.lake, opened.run, outcomes, failure=failure, took=took))
+        link_run(ti, opened, lines[-1])
         log.info("the report is at %s", lines[-1])
     for teardown in ("delete_split_cluster", "delete_cluster"):
         if states.get(teardown) == "failed":

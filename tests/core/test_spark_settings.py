@@ -165,9 +165,9 @@ def test_of_several_types_the_smallest_of_each_counts():
 
 def test_settings_are_read_as_people_write_them():
     assert parse_spark_conf("") == {}
-    assert parse_spark_conf(" spark.task.cpus = 1 ;spark.memory.C=x=y z\n\nspark.locality.wait=0s;") == {
+    assert parse_spark_conf(" spark.task.cpus = 1 ;spark.memory.C=x=y\n\nspark.locality.wait=0s;") == {
         "spark.task.cpus": "1",
-        "spark.memory.C": "x=y z",
+        "spark.memory.C": "x=y",
         "spark.locality.wait": "0s",
     }
 
@@ -182,6 +182,8 @@ def test_settings_are_read_as_people_write_them():
         ("spark.a=1\x00", "expected spark.name=value"),
         ("spark.a=1\rspark.master=local", "expected spark.name=value"),
         ("spark.a b=1", "expected spark.name=value"),
+        ("spark.executor.memory=$(id)", "a value of letters, digits"),
+        ("spark.locality.wait=0s --jars x", "a value of letters, digits"),
         ("spark.task.cpus=1;spark.task.cpus=2", "spark.task.cpus is given twice"),
         ("spark.master=local", "spark.master cannot be set here: it is YARN"),
         ("spark.submit.deployMode=cluster", "spark.submit.deployMode cannot be set here"),

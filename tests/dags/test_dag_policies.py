@@ -119,6 +119,46 @@ def test_what_comes_behind_both_ways_to_split_waits_for_both_and_takes_either(da
     assert label.trigger_rule == "none_failed"
 
 
+def test_every_task_but_one_that_ends_a_machine_links_to_what_it_works_with(dags):
+    for dag in dags.values():
+        linked = {task.task_id for task in dag.tasks if task.operator_extra_links}
+        left_out = {task.task_id for task in dag.tasks} - linked
+        assert linked, dag.dag_id
+        if any(task.task_type == "CreateCluster" for task in dag.tasks):
+            assert {dag.get_task(name).task_type for name in left_out} <= {"DeleteCluster"}, (dag.dag_id, left_out)
+
+
+def test_a_mapped_task_is_named_by_its_shards(dags):
+    for dag in dags.values():
+        for task in dag.tasks:
+            if task.is_mapped:
+                assert task.map_index_template == "{{ shards }}", task.task_id
+
+
+def test_the_report_of_a_run_is_one_click_away(dags):
+    for name in ("video_pipeline", "train_on_records"):
+        assert {link.name for link in dags[name].get_task("report").operator_extra_links} == {
+            "Report",
+            "Folder in the lake",
+        }
+
+
+def test_the_documentation_of_a_dag_says_what_a_run_does_costs_and_leaves_behind(dags):
+    for dag in dags.values():
+        for words in ("What a run does:", "What it costs:", "What it leaves behind:"):
+            assert f"**{words}**" in dag.doc_md, (dag.dag_id, words)
+
+
+def test_people_are_told_of_the_runs_of_every_dag(dags):
+    from shardmill_airflow.deadlines import RunDeadline
+    from shardmill_airflow.notifying import tell_failure
+
+    for dag in dags.values():
+        told = dag.on_failure_callback if isinstance(dag.on_failure_callback, list) else [dag.on_failure_callback]
+        assert tell_failure in told, dag.dag_id
+        assert [type(alert.reference) for alert in dag.deadline] == [RunDeadline], dag.dag_id
+
+
 def test_a_teardown_of_a_cluster_outlasts_hours_without_aws(dags):
     for dag in dags.values():
         for task in dag.tasks:

@@ -56,6 +56,44 @@ def test_another_endpoint_has_no_console_but_lists_its_logs_and_a_history_of_one
     assert HistoryLink().url(place) == "http://127.0.0.1:18080"
 
 
+@pytest.mark.parametrize(
+    ("uri", "endpoint", "region", "url"),
+    [
+        ("s3://lake/runs/r/", "http://127.0.0.1:5600/", "us-east-1", "http://127.0.0.1:5600/lake?prefix=runs/r/"),
+        ("s3://lake/runs/r/report.html", "http://127.0.0.1:5600", "", "http://127.0.0.1:5600/lake/runs/r/report.html"),
+        (
+            "s3://lake/a b/",
+            "",
+            "eu-west-1",
+            "https://eu-west-1.console.aws.amazon.com/s3/buckets/lake?region=eu-west-1&prefix=a%20b/",
+        ),
+        (
+            "s3://lake/x/report.html",
+            "",
+            "cn-north-1",
+            "https://cn-north-1.console.amazonaws.cn/s3/object/lake?region=cn-north-1&prefix=x/report.html",
+        ),
+        ("s3://lake/x/", "", "", ""),
+        ("file:///lake/x/", "http://127.0.0.1:5600", "us-east-1", ""),
+        ("gs://lake/x/", "", "us-east-1", ""),
+    ],
+)
+def test_a_link_into_the_lake_opens_the_store_or_the_console(uri, endpoint, region, url):
+    from shardmill_airflow.links import lake_url
+
+    assert lake_url(uri, endpoint, region) == url
+
+
+@pytest.mark.parametrize(
+    ("shards", "name"),
+    [([3], "000003"), ([0, 1, 2], "000000..000002"), ([0, 5, 9], "000000..000009 (3)"), ([], "none")],
+)
+def test_a_batch_is_named_by_its_shards(shards, name):
+    from shardmill_airflow.linked import name_of
+
+    assert name_of(shards) == name
+
+
 def test_the_links_are_read_from_what_the_task_recorded(monkeypatch):
     from airflow.sdk.execution_time import xcom
 

@@ -169,7 +169,7 @@ def test_its_videos_have_no_pictures_and_the_report_promises_none(plan):
 
 def test_its_settings_stand_in_the_sections_of_its_form():
     sections = [section.name for section in settings(TrainOnRecordsSpec())]
-    assert sections == ["Data", "Mirror", "Train", "Where", "Guards"]
+    assert sections == ["What", "Data", "Mirror", "Where", "Train", "Guards", "Notify"]
 
 
 def test_it_is_verified_down_to_the_bytes_of_its_files(plan):

@@ -73,6 +73,16 @@ def test_airflow_gets_nothing_of_the_callers_environment_but_places_and_locale(t
     assert "PYTHONPATH" not in settings
 
 
+def test_lineage_is_written_to_a_file_by_a_switch_and_people_are_told_as_the_caller_says(tmp_path):
+    address = airflow.Airflow(tmp_path, tmp_path / "state", 8080, "http://127.0.0.1:1")
+    assert not [name for name in airflow.environment(address, {}) if "OPENLINEAGE" in name]
+    caller = {"SHARDMILL_LINEAGE": "1", "SHARDMILL_NOTIFY_SLACK": "#ops", "AIRFLOW_CONN_SLACK_API_DEFAULT": "x"}
+    settings = airflow.environment(address, caller)
+    transport = json.loads(settings["AIRFLOW__OPENLINEAGE__TRANSPORT"])
+    assert transport["type"] == "file" and transport["log_file_path"].startswith(str(tmp_path))
+    assert settings["SHARDMILL_NOTIFY_SLACK"] == "#ops" and settings["AIRFLOW_CONN_SLACK_API_DEFAULT"] == "x"
+
+
 def test_a_socket_path_too_long_for_the_kernel_moves_to_a_private_folder(tmp_path):
     near, far = tmp_path / "s", tmp_path / ("long" * 30)
     far.mkdir()

@@ -14,7 +14,7 @@ from shardmill.core.report import Found, ShardRow, TaskOutcome
 from shardmill.core.report_counts import flow, group_rejects, shard_rows, task_rows
 from shardmill.core.run_changes import changes
 from shardmill.core.run_counts import run_counts, run_result, state_of
-from shardmill.specs.cluster_run import ClusterRun, section_of
+from shardmill.specs.cluster_run import ClusterRun, section_of, section_place
 from shardmill.specs.record_rejects import RecordReject
 from shardmill.specs.records import MetricsReport
 from shardmill.specs.result import RunResult
@@ -169,7 +169,7 @@ def settings(asked: ClusterRun) -> tuple[Section, ...]:
         sections.setdefault(section_of(type(asked), name), []).append(
             Setting(name, str(value), meaning, value != field.default)
         )
-    return tuple(Section(name, tuple(found)) for name, found in sections.items())
+    return tuple(Section(name, tuple(sections[name])) for name in sorted(sections, key=section_place))
 
 
 def _origins(found: Found) -> tuple[tuple[str, str], ...]:

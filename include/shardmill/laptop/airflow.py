@@ -17,6 +17,8 @@ from shardmill.adapters.sandbox import UNSANDBOXED_OK
 from shardmill.laptop.postgres import connection_uri
 
 USER = "admin"
+LINEAGE = "SHARDMILL_LINEAGE"
+_TAKEN_OVER = ("SHARDMILL_NOTIFY_", "AIRFLOW_CONN_")
 SOURCE_ROOT, LAKE_ROOT = "s3://shardmill-source", "s3://shardmill-lake"
 PROCESSES = {
     "api-server": ("api-server",),
@@ -88,11 +90,12 @@ def aws_connection(endpoint: str, history_url: str = "") -> str:
 
 
 def environment(airflow: Airflow, caller: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Give the whole environment of Airflow's processes; of the caller's only what names places and locale."""
+    """Give the whole environment of Airflow's processes; the caller's names of places, locale and whom to tell."""
     home, made = airflow.state / "airflow", keys(airflow.state)
     passwords = home / "passwords.json"
     _write_private(passwords, json.dumps({USER: made["password"]}))
     kept = {name: caller[name] for name in ("HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", UNSANDBOXED_OK) if name in caller}
+    kept |= {name: value for name, value in caller.items() if name.startswith(_TAKEN_OVER)}
     settings = {
         "CORE__DAGS_FOLDER": airflow.project / "dags",
         "CORE__PLUGINS_FOLDER": airflow.project / "plugins",
@@ -118,7 +121,7 @@ def environment(airflow: Airflow, caller: Mapping[str, str] = os.environ) -> dic
     }
     return {
         **kept,
-        **{f"AIRFLOW__{name}": str(value) for name, value in settings.items()},
+        **{f"AIRFLOW__{name}": str(value) for name, value in (settings | _lineage(airflow.state, caller)).items()},
         "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
         "AIRFLOW_HOME": str(home),
         "AIRFLOW_CONN_AWS_DEFAULT": aws_connection(airflow.aws_endpoint, airflow.history_url),
@@ -126,6 +129,16 @@ def environment(airflow: Airflow, caller: Mapping[str, str] = os.environ) -> dic
         LAKES: f"{LAKE_ROOT} {caller.get(LAKES, '')}".strip(),
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def _lineage(state: Path, caller: Mapping[str, str]) -> dict[str, str]:
+    """Give the settings by which OpenLineage's events are written to a file, where the switch is on."""
+    if caller.get(LINEAGE, "") not in ("1", "yes", "true"):
+        return {}
+    folder = state / "lineage"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    transport = {"type": "file", "log_file_path": str(folder / "events.jsonl"), "append": True}
+    return {"OPENLINEAGE__TRANSPORT": json.dumps(transport), "OPENLINEAGE__NAMESPACE": "shardmill-laptop"}
 
 
 def command(*arguments: str) -> list[str]:

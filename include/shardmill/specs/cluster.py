@@ -9,12 +9,18 @@ from pydantic import AfterValidator, Field, model_validator
 
 from shardmill.specs.value import OptionalUri, Spec, Uri
 
-InstanceType = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,15}\.[a-z0-9-]{2,16}$")]
-AwsName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_+=,.@-]{1,128}$")]
-OptionalAwsName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_+=,.@-]{0,128}$")]
-Owner = Annotated[str, Field(pattern=r"^[A-Za-z0-9._@+-]{1,64}$")]
+InstanceType = Annotated[
+    str, Field(pattern=r"^[a-z][a-z0-9-]{0,15}\.[a-z0-9-]{2,16}$", examples=["m5.xlarge", "g4dn.xlarge", "g6.xlarge"])
+]
+AwsName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_+=,.@-]{1,128}$", examples=["EMR_DefaultRole"])]
+OptionalAwsName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_+=,.@-]{0,128}$", examples=["shardmill"])]
+Owner = Annotated[str, Field(pattern=r"^[A-Za-z0-9._@+-]{1,64}$", examples=["shardmill", "ann@example.com"])]
 KmsKey = Annotated[
-    str, Field(pattern=r"^(arn:aws[a-z-]{0,20}:kms:[a-z0-9-]{1,32}:\d{12}:(key|alias)/[A-Za-z0-9/_-]{1,200})?$")
+    str,
+    Field(
+        pattern=r"^(arn:aws[a-z-]{0,20}:kms:[a-z0-9-]{1,32}:\d{12}:(key|alias)/[A-Za-z0-9/_-]{1,200})?$",
+        examples=["arn:aws:kms:us-east-1:123456789012:key/01234567-89ab-cdef-0123-456789abcdef"],
+    ),
 ]
 SpotStrategy = Literal[
     "price-capacity-optimized", "capacity-optimized", "capacity-optimized-prioritized", "diversified", "lowest-price"

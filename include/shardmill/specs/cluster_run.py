@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from shardmill.specs.cluster import (
     Applications,
@@ -18,14 +18,22 @@ from shardmill.specs.cluster import (
     SpotTypes,
     check_spot_types,
 )
+from shardmill.specs.notify import NotifySpec
 from shardmill.specs.spark_conf import SparkConf
 from shardmill.specs.training import TrainSpec
-from shardmill.specs.value import Name, OptionalUri, Spec, Uri
+from shardmill.specs.value import SECTIONS, LakeUri, Name, OptionalUri, Spec, in_section
 
+__all__ = ["ClusterRun", "in_section", "section_of", "section_place"]
 
-def in_section(section: str, default: Any, **bounds: Any) -> Any:
-    """Make a field that stands in a section of the trigger form."""
-    return Field(default, json_schema_extra={"section": section}, **bounds)
+NODES = {"groups": "instance groups", "fleets": "instance fleets"}
+SPOT_TIMEOUT_ACTIONS = {"SWITCH_TO_ON_DEMAND": "take nodes on demand", "TERMINATE_CLUSTER": "give up the cluster"}
+SPOT_STRATEGIES = {
+    "price-capacity-optimized": "cheap and unlikely to be taken away",
+    "capacity-optimized": "least likely to be taken away",
+    "capacity-optimized-prioritized": "in the order of the types, as far as capacity allows",
+    "diversified": "spread over all types",
+    "lowest-price": "cheapest",
+}
 
 
 def section_of(spec: type[Spec], name: str) -> str:
@@ -35,66 +43,75 @@ def section_of(spec: type[Spec], name: str) -> str:
     return str(section or ("Train" if name in TrainSpec.model_fields else "Other"))
 
 
-class ClusterRun(TrainSpec):
+def section_place(section: str) -> int:
+    """Give the place of a section among those of the form, from 0."""
+    return SECTIONS.index(section) if section in SECTIONS else len(SECTIONS)
+
+
+class ClusterRun(NotifySpec, TrainSpec):
     """A run that trains and evaluates on a cluster of its own, with what it works on still left open."""
 
-    source_connection: str = in_section("Data", "", pattern=r"^[a-zA-Z0-9_.-]{0,200}$")
+    source_connection: str = in_section("Data", "", pattern=r"^[a-zA-Z0-9_.-]{0,200}$", examples=["partner_s3"])
     """Airflow connection that reaches the source's bucket, S3-compatible or GCS; empty for that of the lake."""
-    dataset: Name = in_section("Data", "sample")
+    dataset: Name = in_section("What", "sample")
     """Name of the data set in the lake."""
-    lake: Uri = in_section("Data", "s3://shardmill-lake")
+    lake: LakeUri = in_section("Data", "s3://shardmill-lake")
     """Folder that holds everything the run makes."""
 
-    release_label: str = in_section("Where", "emr-7.13.0", pattern=r"^emr-[a-z0-9.-]{3,30}$")
+    release_label: str = in_section("Where", "emr-7.13.0", pattern=r"^emr-[a-z0-9.-]{3,30}$", examples=["emr-7.13.0"])
     """EMR release."""
-    image_id: str = in_section("Where", "", pattern=r"^(ami-[0-9a-f]{8,17})?$")
+    image_id: str = in_section("Where", "", pattern=r"^(ami-[0-9a-f]{8,17})?$", examples=["ami-0123456789abcdef0"])
     """Custom machine image; empty for the newest own image tagged `shardmill=cluster`."""
     master_type: InstanceType = in_section("Where", "m5.xlarge")
     """Instance type of the master node."""
     core_type: InstanceType = in_section("Where", "g4dn.xlarge")
     """Instance type of the core nodes."""
-    core_count: int = in_section("Where", 2, ge=1, le=100)
+    core_count: int = in_section("Where", 2, title="Core nodes", ge=1, le=100)
     """Number of core nodes."""
-    nodes: Literal["groups", "fleets"] = in_section("Where", "groups")
+    nodes: Literal["groups", "fleets"] = in_section("Where", "groups", names=NODES)
     """Nodes as instance groups, or as instance fleets, whose spot nodes may be of several types."""
-    spot_count: int = in_section("Where", 0, ge=0, le=100)
+    spot_count: int = in_section("Where", 0, title="Spot nodes", ge=0, le=100)
     """Spot nodes that train beside the core nodes. Master and core nodes are always on demand."""
-    spot_types: SpotTypes = in_section("Where", "")
+    spot_types: SpotTypes = in_section("Where", "", examples=["g4dn.xlarge,g5.xlarge"])
     """Instance types of the spot nodes that train, at most 5 with a comma between; empty for that of the core nodes."""
-    spot_timeout_minutes: int = in_section("Where", 20, ge=5, le=1440)
+    spot_timeout_minutes: int = in_section("Where", 20, title="Wait for spot nodes (minutes)", ge=5, le=1440)
     """With fleets: how long to wait for spot nodes."""
-    spot_timeout_action: SpotTimeoutAction = in_section("Where", "SWITCH_TO_ON_DEMAND")
+    spot_timeout_action: SpotTimeoutAction = in_section(
+        "Where", "SWITCH_TO_ON_DEMAND", title="Without spot nodes", names=SPOT_TIMEOUT_ACTIONS
+    )
     """With fleets: what to do then, take nodes on demand or give up the cluster."""
-    spot_strategy: SpotStrategy = in_section("Where", "price-capacity-optimized")
+    spot_strategy: SpotStrategy = in_section("Where", "price-capacity-optimized", names=SPOT_STRATEGIES)
     """With fleets: which spot types to take."""
-    spark_conf: SparkConf = in_section("Where", "")
+    spark_conf: SparkConf = in_section("Where", "", examples=["spark.executor.memory=8g; spark.locality.wait=0s"])
     """Spark settings instead of the derived ones where it trains: `spark.executor.memory=8g; spark.locality.wait=0`."""
-    applications: Applications = in_section("Where", "Spark")
+    applications: Applications = in_section("Where", "Spark", examples=["Spark", "Spark,Hadoop"])
     """What EMR installs, a comma between names; Spark must be among them."""
-    root_volume_gib: int = in_section("Where", 40, ge=15, le=1000)
+    root_volume_gib: int = in_section("Where", 40, title="Root volume (GiB)", ge=15, le=1000)
     """Root volume of each node in GiB."""
-    subnet_id: str = in_section("Where", "", pattern=r"^(subnet-[0-9a-f]{8,17})?$")
+    subnet_id: str = in_section(
+        "Where", "", pattern=r"^(subnet-[0-9a-f]{8,17})?$", examples=["subnet-0123456789abcdef0"]
+    )
     """Subnet of the nodes; empty for the account's default."""
     service_role: AwsName = in_section("Where", "EMR_DefaultRole")
     """IAM role of EMR."""
-    instance_profile: AwsName = in_section("Where", "EMR_EC2_DefaultRole")
+    instance_profile: AwsName = in_section("Where", "EMR_EC2_DefaultRole", examples=["EMR_EC2_DefaultRole"])
     """IAM instance profile of the nodes."""
     security_configuration: OptionalAwsName = in_section("Where", "")
     """Name of an EMR security configuration (encryption, IMDSv2), made once for the account; empty for none."""
     log_kms_key: KmsKey = in_section("Where", "")
     """ARN of a KMS key that encrypts the clusters' logs; empty for the bucket's own encryption."""
 
-    idle_minutes: int = in_section("Guards", 15, ge=1, le=10080)
+    idle_minutes: int = in_section("Guards", 15, title="End when idle for (minutes)", ge=1, le=10080)
     """The cluster ends itself when it was idle for so long."""
-    max_hours: float = in_section("Guards", 6.0, gt=0, le=168)
+    max_hours: float = in_section("Guards", 6.0, title="Hours at most", gt=0, le=168)
     """Hours from the making of the cluster until its steps are cancelled and it is ended."""
-    max_usd: float = in_section("Guards", 0.0, ge=0, le=1_000_000)
+    max_usd: float = in_section("Guards", 0.0, title="USD at most", ge=0, le=1_000_000)
     """Refuse a run that could cost more USD: clusters until `max_hours`, requests, traffic, storage; 0 for no limit."""
-    prices: OptionalUri = in_section("Guards", "")
+    prices: OptionalUri = in_section("Guards", "", examples=["s3://my-lake/prices.json"])
     """A price file (JSON) of your own; empty for the one that comes with Shardmill."""
     owner: Owner = in_section("Guards", "shardmill")
     """Who answers for what the clusters cost: a tag of theirs."""
-    dry_run: bool = in_section("Guards", False)
+    dry_run: bool = in_section("What", False)
     """Plan only: say what would be done and what it may cost, and stop."""
 
     @model_validator(mode="after")

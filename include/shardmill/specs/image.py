@@ -2,46 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import Field
 
 from shardmill.specs.cluster import InstanceType
-from shardmill.specs.value import OptionalUri, Sealed, Spec, Uri
+from shardmill.specs.notify import NotifySpec
+from shardmill.specs.value import LakeUri, OptionalUri, Sealed, Spec, in_section
 
 BASE_NAMES = "al2023-ami-2023.*-kernel-6.1-x86_64"
 
 
-def _in(section: str, default: Any, **bounds: Any) -> Any:
-    return Field(default, json_schema_extra={"section": section}, **bounds)
-
-
-class ImageSpec(Spec):
+class ImageSpec(NotifySpec):
     """Bake the machine image that clusters start from."""
 
-    base: str = _in("Image", BASE_NAMES, pattern=r"^(ami-[0-9a-f]{8,17}|[A-Za-z0-9()./_*?-]{3,128})$")
+    base: str = in_section(
+        "What",
+        BASE_NAMES,
+        pattern=r"^(ami-[0-9a-f]{8,17}|[A-Za-z0-9()./_*?-]{3,128})$",
+        examples=[BASE_NAMES, "ami-0123456789abcdef0"],
+    )
     """The image to start from: its id, or a pattern of Amazon's names, of which the newest is taken."""
-    instance_type: InstanceType = _in("Image", "g4dn.xlarge")
+    instance_type: InstanceType = in_section("What", "g4dn.xlarge")
     """What the image is made and checked on; where it has a GPU, driver and CUDA libraries go in."""
-    root_gib: int = _in("Image", 30, ge=10, le=1000)
+    root_gib: int = in_section("What", 30, title="Root volume (GiB)", ge=10, le=1000)
     """Root volume of the image in GiB; a cluster's `root_volume_gib` must be as large at least."""
-    release_label: str = _in("Image", "emr-7.13.0", pattern=r"^emr-[a-z0-9.-]{3,30}$")
+    release_label: str = in_section("What", "emr-7.13.0", pattern=r"^emr-[a-z0-9.-]{3,30}$", examples=["emr-7.13.0"])
     """EMR release by whose rules the image is checked."""
-    lock: OptionalUri = _in("Image", "")
+    lock: OptionalUri = in_section("Data", "")
     """Hashed list of Python packages; empty for `requirements-cluster.txt` (with a GPU, the CUDA libraries too)."""
-    wheels: OptionalUri = _in("Image", "")
+    wheels: OptionalUri = in_section("Data", "")
     """Folder of wheels in a bucket to install from, for subnets without the internet; empty for PyPI."""
-    keep: int = _in("Image", 3, ge=1, le=100)
+    keep: int = in_section("What", 3, title="Images to keep", ge=1, le=100)
     """Of the images baked here the newest so many stay, and those that a live cluster uses."""
 
-    lake: Uri = _in("Where", "s3://shardmill-lake")
+    lake: LakeUri = in_section("Where", "s3://shardmill-lake")
     """Folder that the list of packages and the results are put into, below `images/`."""
-    subnet_id: str = _in("Where", "", pattern=r"^(subnet-[0-9a-f]{8,17})?$")
+    subnet_id: str = in_section(
+        "Where", "", pattern=r"^(subnet-[0-9a-f]{8,17})?$", examples=["subnet-0123456789abcdef0"]
+    )
     """Subnet of the instance, with a way to the packages; empty for the account's default."""
-    instance_profile: str = _in("Where", "", pattern=r"^[A-Za-z0-9_+=,.@-]{0,128}$")
+    instance_profile: str = in_section("Where", "", pattern=r"^[A-Za-z0-9_+=,.@-]{0,128}$", examples=["shardmill-bake"])
     """IAM instance profile; none is needed."""
 
-    max_hours: float = _in("Guards", 2.0, ge=0.1, le=24)
+    max_hours: float = in_section("Guards", 2.0, title="Hours at most", ge=0.1, le=24)
     """The instance shuts itself down after so many hours, whatever hangs."""
 
 

@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import AwareDatetime, Field
 
-from shardmill.specs.value import OptionalUri, Sealed, Spec
+from shardmill.specs.notify import NotifySpec
+from shardmill.specs.value import OptionalUri, Sealed, Spec, in_section
 
 RunState = Literal["live", "over", "unknown"]
 """Of the run that a cluster works for: queued or running; ended; or not one that this Airflow knows."""
 
 
-def _in(section: str, default: Any, **bounds: Any) -> Any:
-    return Field(default, json_schema_extra={"section": section}, **bounds)
-
-
-class ReapSpec(Spec):
+class ReapSpec(NotifySpec):
     """End clusters that nothing needs any more, and report those that are alive."""
 
-    lake: OptionalUri = _in("Where", "")
+    lake: OptionalUri = in_section("Where", "")
     """Folder in which the report is written, below `reports/`; empty for the first lake of this installation."""
-    prices: OptionalUri = _in("Where", "")
+    prices: OptionalUri = in_section("Where", "")
     """Price file; empty for the one that comes with Shardmill."""
 
-    grace_minutes: int = _in("Which clusters end", 10, ge=0, le=1440)
+    grace_minutes: int = in_section("What", 10, title="Grace (minutes)", ge=0, le=1440)
     """A cluster whose run is over ends when it was seen so for so long."""
-    hours_without_deadline: float = _in("Which clusters end", 24.0, gt=0, le=8760)
+    hours_without_deadline: float = in_section(
+        "What", 24.0, title="Age at most without a deadline (hours)", gt=0, le=8760
+    )
     """A cluster of ours without a readable deadline ends at this age."""
-    end_unknown: bool = _in("Which clusters end", False)
+    end_unknown: bool = in_section("What", False, title="End clusters of unknown runs")
     """End clusters too whose run this Airflow does not know, after the same grace. Only where no other Airflow makes
     clusters in this account and region; otherwise such a cluster stays until its deadline."""
 
-    dry_run: bool = _in("Really", False)
+    dry_run: bool = in_section("Guards", False, title="Dry run")
     """End nothing; the log and the report say what would end."""
 
 

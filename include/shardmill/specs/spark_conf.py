@@ -8,7 +8,8 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 _KEY = re.compile(r"spark\.[A-Za-z0-9.]+")
-_VALUE = re.compile(r"[^\x00-\x1f\x7f]{1,1000}")
+_VALUE = re.compile(r"[A-Za-z0-9._:,/%+=-]{1,200}")
+"""Sizes, times and names; YARN starts executors by a shell that has some settings among its arguments."""
 _REFUSED = {
     "spark.master": "it is YARN",
     "spark.submit.": "the step submits the job in its own way",
@@ -67,7 +68,10 @@ def parse_spark_conf(text: str) -> dict[str, str]:
             continue
         key, equals, value = (part.strip() for part in entry.partition("="))
         if not equals or _KEY.fullmatch(key) is None or _VALUE.fullmatch(value) is None:
-            raise ValueError(f"expected spark.name=value; spark.other=value, found {entry.strip()!r}")
+            raise ValueError(
+                "expected spark.name=value; spark.other=value, a value of letters, digits and . _ : , / % + = - only, "
+                f"found {entry.strip()!r}"
+            )
         if why := next((why for start, why in _REFUSED.items() if key.startswith(start)), None):
             raise ValueError(f"{key} cannot be set here: {why}")
         if not key.startswith(_TAKEN):

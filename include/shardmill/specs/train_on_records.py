@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from shardmill.specs.cluster_run import ClusterRun, in_section
-from shardmill.specs.value import OptionalUri, Spec, Uri
+from shardmill.specs.cluster_run import ClusterRun
+from shardmill.specs.value import OptionalUri, Spec, Uri, in_section
 
 PLAIN_URL = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?(/[A-Za-z0-9._~-]+)*")
 PUBLISHED_LABELS = {"1": 4716, "2": 3862, "3": 3862}
@@ -33,9 +33,18 @@ def _check_shard(text: str) -> str:
 
 HttpUrl = Annotated[str, AfterValidator(_check_http)]
 Partition = Annotated[
-    str, Field(pattern=r"^[123]/(frame|video|frame_level|video_level)/(train|validate|test)$", max_length=40)
+    str,
+    Field(
+        pattern=r"^[123]/(frame|video|frame_level|video_level)/(train|validate|test)$",
+        max_length=40,
+        examples=["2/frame/train"],
+    ),
 ]
-DownloadShard = Annotated[str, Field(pattern=r"^\d{1,5},\d{1,5}$"), AfterValidator(_check_shard)]
+DownloadShard = Annotated[str, Field(pattern=r"^\d{1,5},\d{1,5}$", examples=["1,100"]), AfterValidator(_check_shard)]
+
+
+ORIGINS = {"folder": "files in a bucket", "mirror": "the published data set"}
+INGESTS = {"reference": "read where they lie", "copy": "copied into the lake"}
 
 
 class RecordsWork(Spec):
@@ -43,23 +52,23 @@ class RecordsWork(Spec):
 
     pipeline: Literal["train_on_records"] = "train_on_records"
     """Tells this kind of run from the others in its record."""
-    origin: Literal["folder", "mirror"] = in_section("Data", "folder")
+    origin: Literal["folder", "mirror"] = in_section("What", "folder", names=ORIGINS)
     """TFRecord files in a `folder` of a bucket, or fetched from a `mirror` of the published data set."""
     source: Uri = in_section("Data", "s3://shardmill-source/records/train")
     """Folder of the training records: s3://, gs:// or file://; its files end in .tfrecord."""
     validation_source: OptionalUri = in_section("Data", "s3://shardmill-source/records/validate")
     """Folder of the validation records; empty to keep a share of the files of `source`."""
-    validation_share: float = in_section("Data", 0.2, gt=0, lt=1)
+    validation_share: float = in_section("Data", 0.2, title="Validation share (of files)", gt=0, lt=1)
     """Share of the files kept for validation, by the hash of their names, where there is no `validation_source`."""
-    ingest: Literal["reference", "copy"] = in_section("Data", "reference")
+    ingest: Literal["reference", "copy"] = in_section("Data", "reference", names=INGESTS)
     """`reference` reads the files of a folder where they lie; `copy` copies them into the lake."""
-    vocabulary: OptionalUri = in_section("Data", "")
+    vocabulary: OptionalUri = in_section("Data", "", examples=["s3://my-records/vocabulary.csv"])
     """Names of the labels: the published vocabulary.csv, or a text file of a name a line; empty to use numbers."""
-    classes: int = in_section("Data", 0, ge=0, le=100_000)
+    classes: int = in_section("Data", 0, title="Number of labels", ge=0, le=100_000)
     """Number of labels; 0 for as many as the vocabulary, the published set, or else the records have."""
-    max_reject_share: float = in_section("Data", 0.01, ge=0, le=1)
+    max_reject_share: float = in_section("Data", 0.01, title="Rejects at most (share)", ge=0, le=1)
     """The run fails when more than this share of its files, or of their records, cannot be used."""
-    batch_mb: int = in_section("Data", 4096, ge=1, le=10_000_000)
+    batch_mb: int = in_section("Data", 4096, title="Files for one task (MB)", ge=1, le=10_000_000)
     """Files are handed to a task in batches of about so many megabytes."""
 
     mirror: HttpUrl = in_section("Mirror", "https://storage.googleapis.com/us.data.yt8m.org")
@@ -74,7 +83,7 @@ class RecordsWork(Spec):
     """Partition to validate on; one that is published without labels is refused."""
     validation_shard: DownloadShard = in_section("Mirror", "1,100")
     """Which share of its files."""
-    fetch_at_once: int = in_section("Mirror", 4, ge=1, le=32)
+    fetch_at_once: int = in_section("Mirror", 4, title="Files at once", ge=1, le=32)
     """Files that a task fetches or reads at once."""
 
 

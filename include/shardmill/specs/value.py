@@ -5,11 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 SCHEMES = ("s3", "gs", "file")
+LONGEST_URI = 1100
+"""Characters; S3 takes keys of 1024 bytes."""
+SECTIONS = ("What", "Data", "Mirror", "Split", "Features", "Where", "Train", "Guards", "Notify")
+"""Of the trigger forms, in their order."""
+_PLAIN = re.compile(r"[A-Za-z0-9._~/=+,-]+")
 _RANGE_ITEM = re.compile(r"(\d{1,6})(?:\.\.(\d{1,6}))?")
 
 
@@ -19,15 +25,41 @@ class Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
+def in_section(section: str, default: Any, *, names: Mapping[str, str] | None = None, **bounds: Any) -> Any:
+    """Make a field that stands in a section of the trigger form.
+
+    Args:
+        names: what the values of an enumeration are called in the form.
+        bounds: what ``pydantic.Field`` takes: bounds, ``title`` where the name lacks a unit, ``examples``.
+    """
+    return Field(default, json_schema_extra={"section": section, **named(names)}, **bounds)
+
+
+def named(names: Mapping[str, str] | None) -> dict[str, Any]:
+    """Give what a field's schema holds for the names that its values have in the form."""
+    return {"values_display": dict(names)} if names else {}
+
+
 def _check_uri(text: str) -> str:
     scheme, separator, rest = text.partition("://")
     if not separator or scheme not in SCHEMES or not rest.strip("/"):
         raise ValueError(f"expected s3://…, gs://… or file://…, found {text!r}")
-    if any(ord(character) < 32 for character in text):
-        raise ValueError(f"a URI holds no control characters, found {text!r}")
+    if len(text) > LONGEST_URI:
+        raise ValueError(f"expected a URI of at most {LONGEST_URI} characters, found {len(text)}")
+    if not text.isprintable():
+        raise ValueError(f"expected a URI without control characters and marks that hide or turn text, found {text!r}")
     if ".." in rest.split("/") or (scheme != "file" and "@" in rest.split("/")[0]):
         raise ValueError(f"expected a URI without '..' and without user names, found {text!r}")
     return text.rstrip("/")
+
+
+def _check_lake(text: str) -> str:
+    """Take letters, digits and few marks only: what lies in a lake is named in commands of a cluster's nodes."""
+    uri = _check_uri(text)
+    scheme, _, rest = uri.partition("://")
+    if scheme != "file" and _PLAIN.fullmatch(rest) is None:
+        raise ValueError(f"expected a folder named by letters, digits and . _ ~ = + , - / only, found {text!r}")
+    return uri
 
 
 def parse_shard_range(text: str) -> tuple[int, ...] | None:
@@ -59,9 +91,10 @@ def _check_shard_range(text: str) -> str:
 
 
 Uri = Annotated[str, AfterValidator(_check_uri)]
+LakeUri = Annotated[str, AfterValidator(_check_lake), Field(examples=["s3://my-lake/shardmill"])]
 OptionalUri = Annotated[str, AfterValidator(lambda text: _check_uri(text) if text else "")]
 ShardRange = Annotated[str, AfterValidator(_check_shard_range)]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$", examples=["sample", "yt8m-2026.11"])]
 
 
 def canonical_json(value: Any) -> bytes:

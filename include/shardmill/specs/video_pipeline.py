@@ -7,54 +7,65 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from shardmill.specs.cluster import InstanceType
-from shardmill.specs.cluster_run import ClusterRun, in_section
+from shardmill.specs.cluster_run import ClusterRun
 from shardmill.specs.recipes import FeatureRecipe, Preset, SplitRecipe
 from shardmill.specs.spark_conf import SparkConf
-from shardmill.specs.value import OptionalUri, ShardRange, Spec, Uri
+from shardmill.specs.value import OptionalUri, ShardRange, Spec, Uri, in_section
+
+INGESTS = {"reference": "read where they lie", "copy": "copied into the lake"}
+PRESETS = {"ultrafast": "ultrafast (largest files)", "slow": "slow (smallest files)"}
+PLACES = {"workers": "Airflow's workers", "cluster": "a Spark cluster of the run"}
 
 
 class VideoWork(Spec):
     """What is done with shards of videos until they are records."""
 
-    source: Uri = in_section("Data", "s3://shardmill-source/sample")
+    source: Uri = in_section(
+        "What", "s3://shardmill-source/sample", examples=["s3://my-videos/shards", "gs://partner/shards"]
+    )
     """Folder of the raw shards: s3://, gs:// or file://; their names end in -NNNNNN.tar."""
-    shards: ShardRange = in_section("Data", "all")
+    shards: ShardRange = in_section("What", "all", examples=["all", "000000..000099,000205"])
     """Which shards: `all`, or e.g. `000000..000099,000205`."""
-    ingest: Literal["reference", "copy"] = in_section("Data", "reference")
+    ingest: Literal["reference", "copy"] = in_section("Data", "reference", names=INGESTS)
     """`reference` reads shards where they lie, in the version that was planned; `copy` copies them into the lake."""
-    labels: OptionalUri = in_section("Data", "")
+    labels: OptionalUri = in_section("Data", "", examples=["s3://my-videos/labels.csv"])
     """A CSV of `video_id,label|label`; empty to take `labels` from each video's .info.json."""
-    batch_mb: int = in_section("Data", 4096, ge=1, le=10_000_000)
+    batch_mb: int = in_section("Data", 4096, title="Shards for one task (MB)", ge=1, le=10_000_000)
     """Shards are handed to a task in batches of about so many megabytes."""
 
-    clip_seconds: float = in_section("Split", 2.0, gt=0, le=60)
+    clip_seconds: float = in_section("Split", 2.0, title="Clip length (seconds)", gt=0, le=60)
     """Length of a clip in seconds; the last clip of a video may be shorter."""
-    width: int = in_section("Split", 256, ge=16, le=4096, multiple_of=2)
+    width: int = in_section("Split", 256, title="Width (pixels)", ge=16, le=4096, multiple_of=2)
     """Width of a clip in pixels."""
-    height: int = in_section("Split", 128, ge=16, le=4096, multiple_of=2)
+    height: int = in_section("Split", 128, title="Height (pixels)", ge=16, le=4096, multiple_of=2)
     """Height of a clip in pixels."""
-    preset: Preset = in_section("Split", "veryfast")
+    preset: Preset = in_section("Split", "veryfast", title="Encoder preset", names=PRESETS)
     """Speed of the H.264 encoder against the size of its output."""
-    crf: float = in_section("Split", 21.3, ge=0, le=51)
+    crf: float = in_section("Split", 21.3, title="Quality (CRF)", ge=0, le=51)
     """Quality of the H.264 encoder: lower is better and larger."""
-    max_part_mb: int = in_section("Split", 256, ge=1, le=4096)
+    max_part_mb: int = in_section("Split", 256, title="Size of a part (MB)", ge=1, le=4096)
     """Clips are packed into parts of about so many megabytes; a retry redoes at most one of them."""
     fused: bool = in_section("Split", False)
     """Make a shard's records on the worker that cuts it, out of one decoding of its clips; needs `labels`."""
-    where: Literal["workers", "cluster"] = in_section("Split", "workers")
+    where: Literal["workers", "cluster"] = in_section("Split", "workers", title="Where videos are cut", names=PLACES)
     """Where videos are cut: by Airflow's `workers`, or by a Spark job on a `cluster` of the run, a task a shard."""
-    max_reject_share: float = in_section("Split", 0.2, ge=0, le=1)
+    max_reject_share: float = in_section("Split", 0.2, title="Rejects at most (share of videos)", ge=0, le=1)
     """A shard fails when more than this share of its videos cannot be used."""
-    retry_rejects: bool = in_section("Split", False)
+    retry_rejects: bool = in_section("What", False)
     """Try refused videos once more where the reason may pass by itself, such as a time-out."""
 
-    extractor: str = in_section("Features", "frame_statistics", pattern=r"^[a-zA-Z0-9_]{1,64}$")
+    extractor: str = in_section(
+        "Features",
+        "frame_statistics",
+        pattern=r"^[a-zA-Z0-9_]{1,64}$",
+        examples=["frame_statistics", "EfficientNetV2B0"],
+    )
     """Frame extractor: `frame_statistics` needs no download; or the name of a `keras.applications` model."""
     extractor_weights: OptionalUri = in_section("Features", "")
     """Weights (.weights.h5) of a `keras.applications` model."""
     projection: OptionalUri = in_section("Features", "")
     """PCA to 1024 values (.npz with `components` and `mean`); empty for a seeded random projection."""
-    validation_share: float = in_section("Features", 0.2, gt=0, lt=1)
+    validation_share: float = in_section("Features", 0.2, title="Validation share (of videos)", gt=0, lt=1)
     """Share of the videos kept for validation, chosen by the hash of the video's id."""
 
 

@@ -80,8 +80,11 @@ def read_lock(asked: ImageSpec, *, gpu: bool, settings: StoreSettings) -> str:
             return read_uri(asked.lock, settings).decode()
         except MissingObjectError as error:
             raise BadRequestError(f"lock: {error}") from error
-    path = Path(shardmill.__file__).parents[2] / CLUSTER_LOCK
-    if not path.is_file():
-        raise BadRequestError(f"lock: {path} is not there: name a list of packages in a bucket")
+    package = Path(shardmill.__file__).parent
+    # In a checkout it lies at the root; a wheel brings it along.
+    places = (package.parents[1] / CLUSTER_LOCK, package / "node_scripts" / CLUSTER_LOCK)
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        raise BadRequestError(f"lock: {places[0]} is not there: name a list of packages in a bucket")
     locks = [path.read_text(), *([shipped(GPU_LOCK)] if gpu else [])]
     return bake.joined_locks(*locks)
