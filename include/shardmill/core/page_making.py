@@ -8,11 +8,13 @@ from shardmill.core import charts
 from shardmill.core.cost_rows import cost_table
 from shardmill.core.page import Figure, LabelRow, Page, Section, Setting, Shown, count_text, score_text
 from shardmill.core.report import Found, ShardRow, TaskOutcome, group_rejects, shard_rows, task_rows
-from shardmill.specs.cluster_run import ClusterRun, section_of
+from shardmill.specs.cluster_run import section_of
 from shardmill.specs.record_rejects import RecordReject
 from shardmill.specs.records import MetricsReport, ModelManifest
+from shardmill.specs.shard_runs import WorkersRun
 from shardmill.specs.train_on_records import TrainOnRecordsSpec
-from shardmill.specs.video_pipeline import VideoPipelineSpec
+from shardmill.specs.value import Spec
+from shardmill.specs.video_pipeline import VideoRun
 
 MAX_SHARD_ROWS = 60
 MAX_LABEL_ROWS = 500
@@ -48,7 +50,11 @@ def make_page(found: Found, tasks: Sequence[TaskOutcome], failure: str, shown: S
         started=found.run.started,
         dataset=asked.dataset,
         source=_source(asked),
-        state="failed" if failure or failed else "succeeded" if metrics else "unfinished",
+        state="failed"
+        if failure or failed
+        else "succeeded"
+        if metrics or isinstance(asked, WorkersRun)
+        else "unfinished",
         failed_task=failed,
         failure=failure,
         score=metrics.gap if metrics else None,
@@ -88,7 +94,7 @@ def _counts(found: Found, rows: Sequence[ShardRow]) -> tuple[Figure, ...]:
         "labels": len(records.vocabulary) if records else None,
         "training videos": sum(part.records for part in records.train) if records else None,
         "validation videos": sum(part.records for part in records.validation) if records else None,
-        "epochs": found.run.asked.epochs if model else None,
+        "epochs": found.run.on_cluster.epochs if model else None,
     }
     if found.metrics and found.metrics.rejected:
         figures["validation records not read"] = found.metrics.rejected
@@ -123,14 +129,14 @@ def _record_rejects(found: Found) -> tuple[RecordReject, ...] | None:
     return (*found.found_records.broken, *found.found_records.rejects) if found.found_records else ()
 
 
-def _source(asked: VideoPipelineSpec | TrainOnRecordsSpec) -> str:
+def _source(asked: VideoRun | TrainOnRecordsSpec) -> str:
     if isinstance(asked, TrainOnRecordsSpec) and asked.origin == "mirror":
         return f"{asked.mirror}/{asked.train_partition}"
     return asked.source
 
 
 def _recipes(found: Found) -> list[tuple[str, str]]:
-    if not isinstance(found.run.asked, VideoPipelineSpec):
+    if not isinstance(found.run.asked, VideoRun):
         return []
     asked, digest = found.run.asked, found.labels_digest
     return [
@@ -184,7 +190,7 @@ def _loss_series(model: ModelManifest) -> dict[str, list[charts.Point]]:
     return series
 
 
-def settings(asked: ClusterRun) -> tuple[Section, ...]:
+def settings(asked: Spec) -> tuple[Section, ...]:
     """List what was asked, field by field, in the sections of the trigger form."""
     sections: dict[str, list[Setting]] = {}
     for name, field in type(asked).model_fields.items():

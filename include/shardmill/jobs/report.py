@@ -95,11 +95,12 @@ def _find(lake: Store, run: RunSpec, *, with_predictions: bool = True) -> Found:
     plan = find(lake, run.run, "plan.json", RunPlan)
     labels = find(lake, run.run, "labels.json", RunLabels)
     shards = plan.numbers if plan else None
+    digest = labels.digest if labels else plan.labels if plan else ""
     return Found(
         run=run,
         shards=shards,
-        labels_digest=labels.digest if labels else "",
-        manifests=_manifests(lake, run, shards, labels.digest if labels else "") if shards else {},
+        labels_digest=digest,
+        manifests=_manifests(lake, run, shards, digest) if shards else {},
         found_records=find(lake, run.run, "found.json", FoundRecords),
         records=find(lake, run.run, "records.json", RecordSet),
         model=find(lake, run.run, "model/model.json", ModelManifest),

@@ -17,6 +17,8 @@ from shardmill.adapters.sandbox import UNSANDBOXED_OK
 from shardmill.laptop.postgres import connection_uri
 
 USER = "admin"
+NIGHTLY = ("SHARDMILL_NIGHTLY", "SHARDMILL_NIGHTLY_CRON")
+"""What scheduled nights ask, and when."""
 SOURCE_ROOT, LAKE_ROOT = "s3://shardmill-source", "s3://shardmill-lake"
 PROCESSES = {
     "api-server": ("api-server",),
@@ -92,7 +94,11 @@ def environment(airflow: Airflow, caller: Mapping[str, str] = os.environ) -> dic
     home, made = airflow.state / "airflow", keys(airflow.state)
     passwords = home / "passwords.json"
     _write_private(passwords, json.dumps({USER: made["password"]}))
-    kept = {name: caller[name] for name in ("HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", UNSANDBOXED_OK) if name in caller}
+    kept = {
+        name: caller[name]
+        for name in ("HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", UNSANDBOXED_OK, *NIGHTLY)
+        if name in caller
+    }
     settings = {
         "CORE__DAGS_FOLDER": airflow.project / "dags",
         "CORE__PLUGINS_FOLDER": airflow.project / "plugins",

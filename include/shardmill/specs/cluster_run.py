@@ -35,8 +35,8 @@ def section_of(spec: type[Spec], name: str) -> str:
     return str(section or ("Train" if name in TrainSpec.model_fields else "Other"))
 
 
-class ClusterRun(TrainSpec):
-    """A run that trains and evaluates on a cluster of its own, with what it works on still left open."""
+class LakeRun(Spec):
+    """A run that works in a lake, on a data set of it."""
 
     source_connection: str = in_section("Data", "", pattern=r"^[a-zA-Z0-9_.-]{0,200}$")
     """Airflow connection that reaches the source's bucket, S3-compatible or GCS; empty for that of the lake."""
@@ -44,6 +44,10 @@ class ClusterRun(TrainSpec):
     """Name of the data set in the lake."""
     lake: Uri = in_section("Data", "s3://shardmill-lake")
     """Folder that holds everything the run makes."""
+
+
+class ClusterRun(LakeRun, TrainSpec):
+    """A run that trains and evaluates on a cluster of its own, with what it works on still left open."""
 
     release_label: str = in_section("Where", "emr-7.13.0", pattern=r"^emr-[a-z0-9.-]{3,30}$")
     """EMR release."""
