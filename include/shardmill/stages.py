@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from shardmill.adapters.access import Access
@@ -11,13 +12,16 @@ from shardmill.adapters.run_folder import load, load_run
 from shardmill.adapters.store import Store, StoreSettings
 from shardmill.specs.record_files import RecordPlan
 from shardmill.specs.run import RunLabels, RunPlan, RunSpec
-from shardmill.specs.video_pipeline import VideoPipelineSpec
+from shardmill.specs.shard_runs import WorkersRun
+from shardmill.specs.video_pipeline import VideoRun
 
 if TYPE_CHECKING:
     from shardmill.jobs.split import Splitting
     from shardmill.specs.records import RecordSet
 
 Say = Callable[[str], None]
+Work = Callable[[int], "ShardOutcome"]
+"""Does a stage for a shard."""
 
 
 class ShardOutcome(Protocol):
@@ -47,8 +51,9 @@ class OpenRun:
         """Tell how something is reached that the run reads beside its shards."""
         return self.access.settings_of(uri, self.run.asked.source)
 
-    @property
+    @cached_property
     def plan(self) -> RunPlan:
+        """The shards of a run; frozen, so it is read once."""
         return load(self.lake, self.run.run, "plan.json", RunPlan)
 
     @property
@@ -59,7 +64,7 @@ class OpenRun:
     @property
     def numbers(self) -> Sequence[int]:
         """The numbers of the run's shards, or of its files of records."""
-        return (self.plan if isinstance(self.run.asked, VideoPipelineSpec) else self.files).numbers
+        return (self.plan if isinstance(self.run.asked, VideoRun) else self.files).numbers
 
     @property
     def labels(self) -> RunLabels:
@@ -79,16 +84,16 @@ def open_run(spec_uri: str, access_of: Callable[[str], Access] = lambda connecti
 
 def ingest(opened: OpenRun, shards: Sequence[int], say: Say) -> str:
     """Take shards into the lake, by reference or as verified copies; what is present and equal is skipped."""
+    outcomes = _each(shards, _ingesting(opened), say)
+    return _tell("copied" if opened.run.video.ingest == "copy" else "took in", outcomes, say)
+
+
+def _ingesting(opened: OpenRun) -> Work:
     from shardmill.jobs.ingest import Copying, ingest_shard
 
     sources = {planned.shard: planned.source for planned in opened.plan.shards}
     asked, copying = opened.run.video, Copying(opened.access.source_settings)
-    outcomes = _each(
-        shards,
-        lambda shard: ingest_shard(opened.lake, asked.dataset, (shard, sources[shard]), asked.ingest, copying),
-        say,
-    )
-    return _tell("copied" if asked.ingest == "copy" else "took in", outcomes, say)
+    return lambda shard: ingest_shard(opened.lake, asked.dataset, (shard, sources[shard]), asked.ingest, copying)
 
 
 def split(opened: OpenRun, shards: Sequence[int], say: Say) -> str:
@@ -96,6 +101,10 @@ def split(opened: OpenRun, shards: Sequence[int], say: Say) -> str:
 
     Where the run asks for it (`fused`), their records are made on the way, out of the decoding that proves the clips.
     """
+    return _tell("split", _each(shards, _splitting(opened, say), say), say)
+
+
+def _splitting(opened: OpenRun, say: Say) -> Work:
     from shardmill.jobs.split import Splitting, split_shard
 
     asked = opened.run.video
@@ -115,17 +124,20 @@ def split(opened: OpenRun, shards: Sequence[int], say: Say) -> str:
             return fusing.split(shard, planned)
         return split_shard(opened.lake, asked.dataset, shard, asked.split_recipe, planned)
 
-    return _tell("split", _each(shards, cut, say), say)
+    return cut
 
 
 class _Fusing:
     """Splits shards and makes their records at once."""
 
     def __init__(self, opened: OpenRun, say: Say) -> None:
-        from shardmill.jobs.label import given_table
+        from shardmill.jobs.label import given_table, label_table
 
         self._opened, self._say = opened, say
-        self._table = given_table(opened.run, opened.settings_of(opened.run.video.labels))
+        if opened.plan.labels and isinstance(opened.run.asked, WorkersRun):
+            self._table = label_table(opened.lake, opened.run)
+        else:
+            self._table = given_table(opened.run, opened.settings_of(opened.run.video.labels))
         self._recipe = opened.run.video.feature_recipe(self._table.digest)
 
     def split(self, shard: int, how: Splitting) -> ShardOutcome:
@@ -154,21 +166,46 @@ def label(opened: OpenRun, shards: Sequence[int], say: Say) -> str:
 
 def features(opened: OpenRun, shards: Sequence[int], say: Say) -> str:
     """Make YouTube-8M records of some shards; what was made by this recipe is skipped."""
+    return _tell("made records of", _each(shards, _describing(opened, opened.labels.digest, say), say), say)
+
+
+def _describing(opened: OpenRun, labels: str, say: Say) -> Work:
     from shardmill.jobs.features import Featurizing, featurize_shard
     from shardmill.jobs.label import label_table
 
     asked, table = opened.run.video, label_table(opened.lake, opened.run)
-    recipe = asked.feature_recipe(opened.labels.digest)
+    recipe = asked.feature_recipe(labels)
 
     def count(done: int, total: int) -> None:
         if done == total or done % 100 == 0:
             say(f"{done} of {total} videos")
 
     how = Featurizing(max_reject_share=asked.max_reject_share, progress=count, settings=opened.access.source_settings)
-    outcomes = _each(
-        shards, lambda shard: featurize_shard(opened.lake, (asked.dataset, shard), recipe, table, how), say
-    )
-    return _tell("made records of", outcomes, say)
+    return lambda shard: featurize_shard(opened.lake, (asked.dataset, shard), recipe, table, how)
+
+
+def through(opened: OpenRun, shards: Sequence[int], say: Say) -> str:
+    """Take shards through all stages, one shard after the other, so that a killed task leaves whole ones behind it.
+
+    The run's labels are known beforehand. What is done is skipped, stage by stage.
+    """
+    stages = _ingesting(opened), _splitting(opened, say), _describing(opened, opened.plan.labels, say)
+    return _tell("did", _each(shards, lambda shard: _Through(shard, [stage(shard) for stage in stages]), say), say)
+
+
+@dataclass(frozen=True)
+class _Through:
+    shard: int
+    outcomes: Sequence[ShardOutcome]
+    """Of the stages, in order."""
+
+    @property
+    def skipped(self) -> bool:
+        return all(outcome.skipped for outcome in self.outcomes)
+
+    @property
+    def why(self) -> str:
+        return ", ".join(dict.fromkeys(outcome.why for outcome in self.outcomes))
 
 
 def select(opened: OpenRun, shards: Sequence[int], say: Say) -> str:
@@ -218,7 +255,7 @@ VIDEO_STAGES: Mapping[str, Callable[[OpenRun, Sequence[int], Say], str]] = {
 """Those of the video pipeline, in order."""
 RECORD_STAGES: Mapping[str, Callable[[OpenRun, Sequence[int], Say], str]] = {"fetch": fetch, "find": find}
 """Those of training on records, in order."""
-STAGES = {**VIDEO_STAGES, **RECORD_STAGES}
+STAGES = {**VIDEO_STAGES, **RECORD_STAGES, "through": through}
 
 
 def hopeless_errors() -> tuple[type[Exception], ...]:
@@ -237,7 +274,7 @@ def hopeless_errors() -> tuple[type[Exception], ...]:
     return *request, *shard, SandboxError, UnfitCpuError
 
 
-def _each(shards: Sequence[int], work: Callable[[int], ShardOutcome], say: Say) -> list[ShardOutcome]:
+def _each(shards: Sequence[int], work: Work, say: Say) -> list[ShardOutcome]:
     """Work on every shard, whatever becomes of the others; raise then what another try may mend before what not."""
     outcomes: list[ShardOutcome] = []
     errors: list[Exception] = []

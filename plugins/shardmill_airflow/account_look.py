@@ -54,7 +54,7 @@ def look(opened: OpenRun) -> Look:
     if not works:
         return Look({}, {}, Findings())
     refusals = list[str]()
-    image_id = opened.run.asked.image_id or _try(refusals, _newest_image, opened)
+    image_id = opened.run.on_cluster.image_id or _try(refusals, _newest_image, opened)
     requests: dict[str, Request] = {work: _request(opened, work, image_id or _TO_COME) for work in works}
     # One that is alive is joined: it has its nodes, and what they take of quotas and subnets is taken already.
     emr = client("emr")
@@ -75,7 +75,7 @@ def _newest_image(opened: OpenRun) -> str:
     from shardmill.adapters.emr import newest_image
     from shardmill.specs.cluster import has_gpus
 
-    return newest_image(client("ec2"), gpus=has_gpus(opened.run.asked.core_type))
+    return newest_image(client("ec2"), gpus=has_gpus(opened.run.on_cluster.core_type))
 
 
 def _client(service: str) -> Any:

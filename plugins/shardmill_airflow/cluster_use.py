@@ -82,7 +82,7 @@ class ClusterTask(BaseOperator):
         from shardmill.specs.cluster import has_gpus
 
         run, emr, ec2 = opened.run, client("emr", attempts=READ_ATTEMPTS), client("ec2")
-        image_id = run.asked.image_id or clusters.newest_image(ec2, gpus=has_gpus(run.asked.core_type))
+        image_id = run.on_cluster.image_id or clusters.newest_image(ec2, gpus=has_gpus(run.on_cluster.core_type))
         executors(run, self.work, ec2)  # what cannot be asked of these nodes is told before they cost
         ship_scripts(opened.lake)  # the nodes fetch them when they boot
         spec = cluster_spec(run, self.work, image_id, emr.meta.region_name, term.deadline)

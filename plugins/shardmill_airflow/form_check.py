@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 FORMS = {
     "bake_gpu_ami": "image:ImageSpec",
     "collect_garbage": "garbage:GarbageSpec",
+    "nightly_reprocess": "shard_runs:NightlySpec",
     "reap_clusters": "reaping:ReapSpec",
 }
 """Module and class of the spec behind a DAG's form; of any other, module and class are named as the DAG is."""

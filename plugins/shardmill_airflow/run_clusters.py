@@ -100,11 +100,11 @@ def cluster_spec(run: RunSpec, work: Work, image_id: str, region: str, deadline:
     from shardmill.core.planning import BadRequestError
     from shardmill.specs.cluster import ClusterSpec
 
-    asked = run.asked
+    asked = run.on_cluster
     shared = set(ClusterSpec.model_fields) & set(type(asked).model_fields)
     values: dict[str, Any] = {name: getattr(asked, name) for name in shared}
     if work == "split":
-        video = run.video
+        video = run.video_pipeline
         values |= {"core_type": video.split_type, "core_count": video.split_count}
         values |= {"spot_count": video.split_spot_count, "spot_types": ""}
     values |= {
@@ -189,10 +189,10 @@ def spark_layout(run: RunSpec, work: Work, ec2: Any) -> SparkLayout:
     from shardmill.core import spark_settings as spark
     from shardmill.specs.spark_conf import parse_spark_conf
 
-    asked = run.asked
+    asked = run.on_cluster
     field, kind, count = "core_type", asked.core_type, asked.core_count + asked.spot_count
     if work == "split":
-        video = run.video
+        video = run.video_pipeline
         field, kind, count = "split_type", video.split_type, video.split_count + video.split_spot_count
     kinds = {kind: field}
     if work == "train" and asked.spot_count:
@@ -207,7 +207,7 @@ def spark_layout(run: RunSpec, work: Work, ec2: Any) -> SparkLayout:
     )
     if work == "split":
         layout = spark.splitting_layout(nodes)
-        return spark.overridden(layout, parse_spark_conf(run.video.split_spark_conf), "split_spark_conf")
+        return spark.overridden(layout, parse_spark_conf(run.video_pipeline.split_spark_conf), "split_spark_conf")
     layout = spark.training_layout(asked.training, nodes)
     return spark.overridden(layout, parse_spark_conf(asked.spark_conf), "spark_conf")
 

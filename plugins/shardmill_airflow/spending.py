@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from shardmill.core.run_plan import Where
     from shardmill.specs.prices import Prices
     from shardmill.specs.run import RunClusters
+    from shardmill.specs.video_pipeline import VideoPipelineSpec
     from shardmill.stages import OpenRun
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ def plan_clusters(opened: OpenRun) -> RunClusters:
     from shardmill.core.plan_lines import plan_lines
     from shardmill.core.run_plan import Where
 
-    asked = opened.run.asked
+    asked = opened.run.on_cluster
     prices = read_prices(asked.prices, opened.settings_of(asked.prices) if asked.prices else None)
     found = look(opened)
     region = client("emr").meta.region_name if found.drafts else prices.region
@@ -70,13 +71,13 @@ def _record_load(opened: OpenRun, prices: Prices) -> RecordLoad:
     return RecordLoad(asked, plan, frozenset(missing_files(opened.lake, asked, plan)), prices.rates)
 
 
-def _load(opened: OpenRun, prices: Prices) -> Load:
+def _load(opened: OpenRun, prices: Prices) -> Load[VideoPipelineSpec]:
     """Put together what the run has before it: its frozen listing, and what manifests know of its shards."""
     from shardmill.adapters.shard_index import read_index
     from shardmill.core.estimates import Load
     from shardmill.core.stage_output import StageOutput
 
-    asked, shards = opened.run.video, opened.plan.shards
+    asked, shards = opened.run.video_pipeline, opened.plan.shards
     index = read_index(opened.lake, StageOutput("clips", asked.dataset, asked.split_recipe.hash), keep=False)
     found = ((planned, index.rows.get(planned.shard)) for planned in shards)
     rows = {planned.shard: row for planned, row in found if row is not None and row.source == planned.source}
@@ -116,7 +117,7 @@ def note_spent(opened: OpenRun) -> None:
 
     lake, run = opened.lake, opened.run
     planned = run_folder.find(lake, run.run, FILE, RunClusters)
-    if planned is None or run.asked.dry_run:
+    if planned is None or run.on_cluster.dry_run:
         return
     works = {cluster_name(run.folder, work): work for work in WORKS}
     now = datetime.now(UTC)

@@ -98,7 +98,7 @@ def budget(spec_uri: str) -> bool:
         clusters = plan_clusters(opened)
         for line in plan_lines(clusters):
             log.info("%s", line)
-        stops = "; dry_run: nothing is begun" if opened.run.asked.dry_run else ""
+        stops = "; dry_run: nothing is begun" if opened.run.on_cluster.dry_run else ""
         lines.append(f"{clusters.summary}{stops}")
         log.info("%s; the requests are in %s/clusters.json", lines[-1], opened.run.folder)
     return not stops

@@ -8,12 +8,13 @@ import pytest
 from pydantic import ValidationError
 
 from shardmill.specs.run import OtherPipelineError, RunSpec
+from shardmill.specs.shard_runs import NightlySpec
 from shardmill.specs.train_on_records import TrainOnRecordsSpec
 from shardmill.specs.value import canonical_json
 from shardmill.specs.video_pipeline import VideoPipelineSpec
 
 
-def run(asked: VideoPipelineSpec | TrainOnRecordsSpec) -> RunSpec:
+def run(asked: VideoPipelineSpec | TrainOnRecordsSpec | NightlySpec) -> RunSpec:
     return RunSpec(run="r", started="2026-11-21T00:00:00+00:00", asked=asked)
 
 
@@ -42,10 +43,22 @@ def test_a_record_that_is_written_now_names_its_trainer(asked):
 
 
 def test_what_only_another_kind_of_run_has_is_refused_with_both_names():
-    with pytest.raises(OtherPipelineError, match="expected a run of the video pipeline, r is one of train_on_records"):
+    with pytest.raises(OtherPipelineError, match="begins with videos, r is one of train_on_records"):
         _ = run(TrainOnRecordsSpec()).video
+    with pytest.raises(OtherPipelineError, match="of the video pipeline, r is one of nightly_reprocess"):
+        _ = run(NightlySpec()).video_pipeline
+    with pytest.raises(OtherPipelineError, match="expected a run that trains, r is one of nightly_reprocess"):
+        _ = run(NightlySpec()).on_cluster
     with pytest.raises(OtherPipelineError, match="expected a run of train_on_records, r is one of video_pipeline"):
         _ = run(VideoPipelineSpec()).on_records
+
+
+def test_a_run_of_a_night_comes_back_as_it_was_written_and_names_no_trainer():
+    found = RunSpec.from_json(run(NightlySpec(max_shards=7)).to_json())
+    assert found == run(NightlySpec(max_shards=7))
+    assert type(found.asked) is NightlySpec and found.pipeline == "nightly_reprocess"
+    assert found.video.retry_rejects
+    assert "trainer" not in json.loads(run(NightlySpec()).to_json())["asked"]
 
 
 @pytest.mark.parametrize("asked", [{"pipeline": "other"}, {"pipeline": "train_on_records", "shards": "all"}])

@@ -49,7 +49,7 @@ def _others(lake: Store, run: RunSpec) -> list[RunSpec]:
         for other in found
         if (other.pipeline, other.asked.dataset) == (run.pipeline, run.asked.dataset)
         and other.started < run.started
-        and not other.asked.dry_run
+        and not other.is_dry
     ]
 
 

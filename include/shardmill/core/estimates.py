@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from shardmill.core.shard_states import IndexRow
 from shardmill.specs.manifest import Stage
 from shardmill.specs.prices import Rates, Span
 from shardmill.specs.run import PlannedShard, PlannedStage
-from shardmill.specs.video_pipeline import VideoPipelineSpec
+from shardmill.specs.video_pipeline import VideoPipelineSpec, VideoRun
 
 STAGES: dict[Stage, str] = {"raw": "ingest", "clips": "split", "features": "features"}
 _MB = 1_000_000
+_Run_co = TypeVar("_Run_co", bound=VideoRun, covariant=True)
 EVALUATIONS = 4
 """Passes over the validation records: as they are, without sound, without picture, shuffled."""
 
@@ -37,10 +39,10 @@ def planned_stages(shards: Iterable[PlannedShard]) -> tuple[PlannedStage, ...]:
 
 
 @dataclass(frozen=True)
-class Load:
+class Load(Generic[_Run_co]):
     """What a run has before it: bytes for certain, seconds of video as they are known or likely."""
 
-    asked: VideoPipelineSpec
+    asked: _Run_co
     shards: tuple[PlannedShard, ...]
     rows: Mapping[int, IndexRow]
     """Of the shards whose clips are there, made from the very source that was planned."""
@@ -129,7 +131,7 @@ class ClusterWork:
         return min(least, max_hours), min(most, max_hours)
 
 
-def training(load: Load) -> ClusterWork:
+def training(load: Load[VideoPipelineSpec]) -> ClusterWork:
     """Estimate training and evaluation."""
     asked, rates = load.asked, load.rates
     share = asked.validation_share
@@ -141,14 +143,21 @@ def training(load: Load) -> ClusterWork:
     return ClusterWork(hours, f"{both_text((least, most))} frames, {asked.epochs} epochs, {pace}; {why}")
 
 
-def core_hours_to_split(load: Load) -> Span:
+def core_hours_to_split(load: Load[VideoRun]) -> Span:
     """Estimate the hours that one core takes to cut what is to be cut."""
     least, most = load.rates.split_core_seconds_mb
     megabytes = load.bytes("clips") / _MB
     return megabytes * least / 3600, megabytes * most / 3600
 
 
-def splitting(load: Load, nodes: int, vcpus: int) -> ClusterWork:
+def core_hours_to_describe(load: Load[VideoRun]) -> Span:
+    """Estimate the hours that one core takes to make the records that are to be made."""
+    least, most = load.rates.describe_core_seconds_mb
+    megabytes = load.bytes("features") / _MB
+    return megabytes * least / 3600, megabytes * most / 3600
+
+
+def splitting(load: Load[VideoRun], nodes: int, vcpus: int) -> ClusterWork:
     """Estimate the cutting of videos on the nodes of a cluster, each of which does a shard at a time."""
     busy = max(1, min(nodes, len(load.to_do("clips"))))
     least, most = core_hours_to_split(load)

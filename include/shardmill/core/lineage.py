@@ -186,7 +186,7 @@ def check_model(model: ModelManifest, records: RecordSet, run: RunSpec) -> Itera
     """Compare a run's model with what it was trained on."""
     if model.records != records.digest:
         yield "mismatch", f"it was trained on records {model.records}, records.json is {records.digest}"
-    if model.training != run.asked.training:
+    if model.training != run.on_cluster.training:
         yield "mismatch", "its training is not what the run asked"
     expected = model_inputs(model.training, records)
     if model.inputs != expected:

@@ -14,12 +14,13 @@ from shardmill.core.report import Found, ShardRow, TaskOutcome
 from shardmill.core.report_counts import flow, group_rejects, shard_rows, task_rows
 from shardmill.core.run_changes import changes
 from shardmill.core.run_counts import run_counts, run_result, state_of
-from shardmill.specs.cluster_run import ClusterRun, section_of, section_place
+from shardmill.specs.cluster_run import section_of, section_place
 from shardmill.specs.record_rejects import RecordReject
 from shardmill.specs.records import MetricsReport
 from shardmill.specs.result import RunResult
 from shardmill.specs.train_on_records import TrainOnRecordsSpec
-from shardmill.specs.video_pipeline import VideoPipelineSpec
+from shardmill.specs.value import Spec
+from shardmill.specs.video_pipeline import VideoRun
 
 MAX_SHARD_ROWS = 60
 METRICS = {
@@ -109,8 +110,8 @@ def _failed_task(told: Told) -> str:
 
 def _figures(found: Found) -> tuple[Figure, ...]:
     texts = {name: count_text(value) for name, value in run_counts(found).items()}
-    if found.history and found.history[-1].epoch < found.run.asked.epochs:
-        texts["epochs"] += f" of {found.run.asked.epochs}"
+    if found.history and found.history[-1].epoch < (asked := found.run.on_cluster.epochs):
+        texts["epochs"] += f" of {asked}"
     return tuple(Figure(name, text) for name, text in texts.items())
 
 
@@ -128,16 +129,16 @@ def _record_rejects(found: Found) -> tuple[RecordReject, ...] | None:
     return (*found.found_records.broken, *found.found_records.rejects) if found.found_records else ()
 
 
-def _source(asked: VideoPipelineSpec | TrainOnRecordsSpec) -> str:
+def _source(asked: VideoRun | TrainOnRecordsSpec) -> str:
     if isinstance(asked, TrainOnRecordsSpec) and asked.origin == "mirror":
         return f"{asked.mirror}/{asked.train_partition}"
     return asked.source
 
 
 def _recipes(found: Found) -> list[tuple[str, str]]:
-    if not isinstance(found.run.asked, VideoPipelineSpec):
+    if not isinstance(found.run.asked, VideoRun):
         return []
-    asked, digest = found.run.asked, found.labels.digest if found.labels else ""
+    asked, digest = found.run.asked, found.labels_digest
     return [
         ("clips' recipe", asked.split_recipe.hash),
         ("records' recipe", asked.feature_recipe(digest).hash if digest else "–"),
@@ -158,7 +159,7 @@ def _ablation_bars(metrics: MetricsReport) -> tuple[charts.Bar, ...]:
     return tuple(charts.Bar(bar.name, bar.value, bar.share, bar.main, notes.get(bar.name, "")) for bar in made)
 
 
-def settings(asked: ClusterRun) -> tuple[Section, ...]:
+def settings(asked: Spec) -> tuple[Section, ...]:
     """List what was asked, field by field, in the sections of the trigger form."""
     sections: dict[str, list[Setting]] = {}
     for name, field in type(asked).model_fields.items():

@@ -227,6 +227,11 @@ class Found:
         return self.plan.numbers if self.plan else None
 
     @property
+    def labels_digest(self) -> str:
+        """Names the labels in the recipe of the records; empty where they are not settled."""
+        return self.labels.digest if self.labels else self.plan.labels if self.plan else ""
+
+    @property
     def to_do(self) -> Mapping[Stage, frozenset[int]]:
         """Shards that were to be done when the run was planned."""
         planned = self.plan.shards if self.plan else ()

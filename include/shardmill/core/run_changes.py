@@ -96,9 +96,9 @@ def _recipes(before: RunSpec, found: Found) -> Iterator[str]:
         return
     if before.video.split_recipe.hash != found.run.video.split_recipe.hash:
         yield "The recipe of the clips is another: every video was to be cut anew."
-    elif found.labels and (
-        before.video.feature_recipe(found.labels.digest).hash
-        != found.run.video.feature_recipe(found.labels.digest).hash
+    elif found.labels_digest and (
+        before.video.feature_recipe(found.labels_digest).hash
+        != found.run.video.feature_recipe(found.labels_digest).hash
     ):
         yield "The recipe of the records is another: they were to be made anew."
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from shardmill.core.report import Found, TaskRow
 from shardmill.core.report_counts import group_rejects
 from shardmill.specs.result import RunResult
+from shardmill.specs.shard_runs import WorkersRun
 from shardmill.specs.train_on_records import TrainOnRecordsSpec
 
 
@@ -50,9 +51,9 @@ def state_of(found: Found, *, failed: bool) -> str:
     """Tell how a run stands: ``succeeded``, ``failed``, ``planned`` or ``unfinished``."""
     if failed:
         return "failed"
-    if found.metrics:
+    if found.metrics or isinstance(found.run.asked, WorkersRun):
         return "succeeded"
-    return "planned" if found.run.asked.dry_run and found.clusters else "unfinished"
+    return "planned" if found.run.is_dry and found.clusters else "unfinished"
 
 
 def run_result(found: Found, tasks: Sequence[TaskRow], state: str, took: float | None) -> RunResult:

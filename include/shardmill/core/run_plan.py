@@ -13,6 +13,7 @@ from shardmill.core.side_costs import side_costs
 from shardmill.specs.cluster_run import ClusterRun
 from shardmill.specs.prices import Prices, Rates
 from shardmill.specs.run import PlannedCluster, PlannedCost, PlannedStage, RunClusters
+from shardmill.specs.video_pipeline import VideoPipelineSpec, VideoRun
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Outlook:
     remarks: tuple[str, ...] = ()
 
 
-def plan_costs(load: Load, drafts: Mapping[str, Draft], prices: Prices, where: Where) -> RunClusters:
+def plan_costs(load: Load[VideoPipelineSpec], drafts: Mapping[str, Draft], prices: Prices, where: Where) -> RunClusters:
     """Plan what a run does and costs.
 
     Args:
@@ -96,7 +97,7 @@ def prices_there(prices: Prices, where: Where) -> Prices:
     )
 
 
-def _work(name: str, load: Load, draft: Draft, types: Mapping[str, NodeType]) -> ClusterWork | None:
+def _work(name: str, load: Load[VideoPipelineSpec], draft: Draft, types: Mapping[str, NodeType]) -> ClusterWork | None:
     """Estimate a cluster's work; None where it is not known what its nodes can."""
     if name == "train":
         return training(load)
@@ -128,7 +129,7 @@ def _cluster(name: str, draft: Draft, found: tuple[Bill, ClusterWork | None], ou
     )
 
 
-def _remarks(load: Load) -> Iterator[str]:
+def _remarks(load: Load[VideoRun]) -> Iterator[str]:
     asked = load.asked
     if asked.where == "workers" and load.to_do("clips"):
         least, most = core_hours_to_split(load)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from shardmill.core.estimates import Load
 from shardmill.specs.prices import Prices, Span
 from shardmill.specs.run import PlannedCost
+from shardmill.specs.video_pipeline import VideoRun
 
 STORAGE = "storage, a month"
 GIB = 1024**3
@@ -20,17 +21,17 @@ REPEATS = 3.0
 """Requests are counted up to so many times: further parts, tasks that fail, reports, several readers of an object."""
 
 
-def side_costs(load: Load, prices: Prices) -> tuple[PlannedCost, ...]:
+def side_costs(load: Load[VideoRun], prices: Prices) -> tuple[PlannedCost, ...]:
     """Give all of them; what has no price is named, and counted nowhere."""
     return (*_storage(load, prices), *_requests(load, prices), *_traffic(load, prices))
 
 
-def _read(load: Load) -> int:
+def _read(load: Load[VideoRun]) -> int:
     """Bytes that are read at the source, once: by ingest where it copies, else by split."""
     return load.bytes("raw" if load.asked.ingest == "copy" else "clips")
 
 
-def _written(load: Load) -> tuple[Span, str]:
+def _written(load: Load[VideoRun]) -> tuple[Span, str]:
     """Bytes that the stages write, and what that rests on."""
     asked, rates = load.asked, load.rates
     copied = load.bytes("raw") if asked.ingest == "copy" else 0
@@ -43,14 +44,14 @@ def _written(load: Load) -> tuple[Span, str]:
     return (least, most), why if made else f"{why}; {pace[0] / 1000:.3g} to {pace[1] / 1000:.3g} kB of clips a second"
 
 
-def _storage(load: Load, prices: Prices) -> Iterator[PlannedCost]:
+def _storage(load: Load[VideoRun], prices: Prices) -> Iterator[PlannedCost]:
     (least, most), why = _written(load)
     if most:
         place = "storage_gib_month", prices.storage_gib_month
         yield cost_of(STORAGE, ((least / GIB, most / GIB), "GiB"), place, why)
 
 
-def _requests(load: Load, prices: Prices) -> Iterator[PlannedCost]:
+def _requests(load: Load[VideoRun], prices: Prices) -> Iterator[PlannedCost]:
     shards = sum(1 for planned in load.shards if planned.todo)
     if not shards:
         return
@@ -68,7 +69,7 @@ def _requests(load: Load, prices: Prices) -> Iterator[PlannedCost]:
         yield cost_of(name, (counts, "requests"), (place, None if usd is None else usd / 1000), why)
 
 
-def _traffic(load: Load, prices: Prices) -> Iterator[PlannedCost]:
+def _traffic(load: Load[VideoRun], prices: Prices) -> Iterator[PlannedCost]:
     kind, size = _traffic_kind(load), _read(load) / GIB
     if kind and size:
         place = f"traffic_gib.{kind}", prices.traffic_gib.get(kind)
@@ -76,7 +77,7 @@ def _traffic(load: Load, prices: Prices) -> Iterator[PlannedCost]:
         yield cost_of(f"traffic from {load.asked.source}", ((size, 2 * size), "GiB"), place, why)
 
 
-def _traffic_kind(load: Load) -> str:
+def _traffic_kind(load: Load[VideoRun]) -> str:
     """Name whose price the traffic from the source has; empty where it has none."""
     if load.asked.source.startswith("gs://"):
         return "gs"

@@ -109,7 +109,7 @@ def evaluate(run: RunSpec, store: Store, spread: Spread = on_spark) -> MetricsRe
         ValueError: there are no validation records, or none with a label.
     """
     records = read_sealed(store, "records.json", RecordSet)
-    inputs = model_inputs(run.asked.training, records)
+    inputs = model_inputs(run.on_cluster.training, records)
     if known := find_metrics(store, inputs):
         print(f"already evaluated: {summary(known)}", flush=True)
         return known

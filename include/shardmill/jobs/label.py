@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 
 from shardmill.adapters import lake as commits
 from shardmill.adapters import run_folder
+from shardmill.adapters.label_tables import TABLE, label_table, settle_table
 from shardmill.adapters.store import MissingObjectError, Store, StoreSettings, read_uri
 from shardmill.core.labels import LabelTable
 from shardmill.core.planning import BadRequestError, count_labelled
 from shardmill.specs.manifest import Video
 from shardmill.specs.run import RunLabels, RunSpec
-from shardmill.specs.value import canonical_json
 
-TABLE = "label_table.json"
-
-
-def label_table(lake: Store, run: RunSpec) -> LabelTable:
-    """Read the label table that the run settled on."""
-    return LabelTable.from_rows(json.loads(lake.get(run_folder.run_key(run.run, TABLE))))
+__all__ = ["TABLE", "given_table", "label_run", "label_table"]
 
 
 def given_table(run: RunSpec, settings: StoreSettings | None) -> LabelTable:
@@ -63,9 +57,8 @@ def label_run(lake: Store, run: RunSpec, shards: Iterable[int], settings: StoreS
             f"labels: {origin} names {len(table.rows)} videos, "
             f"and none of the {len(videos)} published videos is one of them"
         )
-    lake.put_new(run_folder.run_key(run.run, TABLE), canonical_json(table.rows))
     changed = BadRequestError(f"labels: {origin} changed since this run read them first: trigger a new run")
-    if label_table(lake, run).digest != table.digest:
+    if not settle_table(lake, run, table):
         raise changed
     labels = RunLabels(digest=table.digest, vocabulary=table.vocabulary, videos=len(videos), labelled=labelled)
     if run_folder.freeze(lake, run.run, "labels.json", labels) != labels:

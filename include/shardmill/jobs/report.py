@@ -105,7 +105,7 @@ def _find(lake: Store, run: RunSpec, *, whole: bool) -> Found:
     plan, labels = find(lake, name, "plan.json", RunPlan), find(lake, name, "labels.json", RunLabels)
     model = find(lake, name, "model/model.json", ModelManifest)
     history = None if model else find(lake, name, "history.json", TrainingHistory)
-    revisions = _revisions(lake, run, plan.numbers, labels) if plan else {}
+    revisions = _revisions(lake, run, plan, labels) if plan else {}
     return Found(
         run=run,
         plan=plan,
@@ -126,14 +126,17 @@ def _find(lake: Store, run: RunSpec, *, whole: bool) -> Found:
 
 
 def _revisions(
-    lake: Store, run: RunSpec, shards: Sequence[int], labels: RunLabels | None
+    lake: Store, run: RunSpec, plan: RunPlan, labels: RunLabels | None
 ) -> dict[Stage, dict[int, commits.Revision]]:
+    digest = labels.digest if labels else plan.labels
     recipes: dict[Stage, str | None] = {
         "raw": "",
         "clips": run.video.split_recipe.hash,
-        "features": run.video.feature_recipe(labels.digest).hash if labels else None,
+        "features": run.video.feature_recipe(digest).hash if digest else None,
     }
-    wanted = [(stage, recipe, shard) for stage, recipe in recipes.items() if recipe is not None for shard in shards]
+    wanted = [
+        (stage, recipe, shard) for stage, recipe in recipes.items() if recipe is not None for shard in plan.numbers
+    ]
 
     def read(item: tuple[Stage, str, int]) -> commits.Revision | None:
         stage, recipe, shard = item

@@ -23,7 +23,7 @@ def select_records(lake: Store, run: RunSpec, shards: Iterable[int], labels: Run
     manifests = [revision.manifest for revision in revisions]
     parts = [part for manifest in manifests for part in manifest.parts]
     counts = count_by_subset((part.subset, part.samples) for part in parts)
-    check_enough_records(counts, run.asked)
+    check_enough_records(counts, run.on_cluster)
     by_subset: dict[str, tuple[RecordPart, ...]] = {
         subset: tuple(
             RecordPart(uri=lake.uri_of(part.name), sha256=part.sha256, records=part.samples)

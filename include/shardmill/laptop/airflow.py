@@ -19,6 +19,8 @@ from shardmill.laptop.postgres import connection_uri
 USER = "admin"
 LINEAGE = "SHARDMILL_LINEAGE"
 _TAKEN_OVER = ("SHARDMILL_NOTIFY_", "AIRFLOW_CONN_")
+NIGHTLY = ("SHARDMILL_NIGHTLY", "SHARDMILL_NIGHTLY_CRON")
+"""What scheduled nights ask, and when."""
 SOURCE_ROOT, LAKE_ROOT = "s3://shardmill-source", "s3://shardmill-lake"
 PROCESSES = {
     "api-server": ("api-server",),
@@ -94,8 +96,8 @@ def environment(airflow: Airflow, caller: Mapping[str, str] = os.environ) -> dic
     home, made = airflow.state / "airflow", keys(airflow.state)
     passwords = home / "passwords.json"
     _write_private(passwords, json.dumps({USER: made["password"]}))
-    kept = {name: caller[name] for name in ("HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", UNSANDBOXED_OK) if name in caller}
-    kept |= {name: value for name, value in caller.items() if name.startswith(_TAKEN_OVER)}
+    own = ("HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", UNSANDBOXED_OK, *NIGHTLY)
+    kept = {name: value for name, value in caller.items() if name in own or name.startswith(_TAKEN_OVER)}
     settings = {
         "CORE__DAGS_FOLDER": airflow.project / "dags",
         "CORE__PLUGINS_FOLDER": airflow.project / "plugins",

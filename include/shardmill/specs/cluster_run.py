@@ -48,8 +48,8 @@ def section_place(section: str) -> int:
     return SECTIONS.index(section) if section in SECTIONS else len(SECTIONS)
 
 
-class ClusterRun(NotifySpec, TrainSpec):
-    """A run that trains and evaluates on a cluster of its own, with what it works on still left open."""
+class LakeRun(NotifySpec):
+    """A run that works in a lake, on a data set of it."""
 
     source_connection: str = in_section("Data", "", pattern=r"^[a-zA-Z0-9_.-]{0,200}$", examples=["partner_s3"])
     """Airflow connection that reaches the source's bucket, S3-compatible or GCS; empty for that of the lake."""
@@ -57,6 +57,10 @@ class ClusterRun(NotifySpec, TrainSpec):
     """Name of the data set in the lake."""
     lake: LakeUri = in_section("Data", "s3://shardmill-lake")
     """Folder that holds everything the run makes."""
+
+
+class ClusterRun(LakeRun, TrainSpec):
+    """A run that trains and evaluates on a cluster of its own, with what it works on still left open."""
 
     release_label: str = in_section("Where", "emr-7.13.0", pattern=r"^emr-[a-z0-9.-]{3,30}$", examples=["emr-7.13.0"])
     """EMR release."""

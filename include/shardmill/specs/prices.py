@@ -40,6 +40,8 @@ class Rates(Spec):
     """Share of a video's seconds that become frames of its record, of which there are 300 at most."""
     split_core_seconds_mb: _PositiveSpan = (0.1, 2.0)
     """Seconds that a core works at a megabyte of source to cut it."""
+    describe_core_seconds_mb: _PositiveSpan = (0.02, 1.0)
+    """Seconds that a core works at a megabyte of source to make its records, by `frame_statistics`, once it is cut."""
     train_frames_s: _PositiveSpan = (400.0, 200_000.0)
     """Frames that a worker trains on in a second."""
     cluster_start_hours: _PositiveSpan = (0.1, 0.4)

@@ -6,11 +6,13 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from shardmill.specs.cluster_run import ClusterRun
 from shardmill.specs.manifest import SourceObject
 from shardmill.specs.prices import Span
+from shardmill.specs.shard_runs import NightlySpec
 from shardmill.specs.train_on_records import TrainOnRecordsSpec
 from shardmill.specs.value import Name, Sealed, Spec
-from shardmill.specs.video_pipeline import VideoPipelineSpec
+from shardmill.specs.video_pipeline import VideoPipelineSpec, VideoRun
 
 
 class OtherPipelineError(ValueError):
@@ -24,10 +26,11 @@ def pipeline_of(asked: Any) -> str:
     return str(getattr(asked, "pipeline", "video_pipeline"))
 
 
-Asked = Annotated[
-    Annotated[VideoPipelineSpec, Tag("video_pipeline")] | Annotated[TrainOnRecordsSpec, Tag("train_on_records")],
-    Discriminator(pipeline_of),
-]
+TRAINING = ("video_pipeline", "train_on_records")
+"""Kinds of runs that train a model, on a cluster."""
+VideoAsked = Annotated[VideoPipelineSpec, Tag(TRAINING[0])] | Annotated[NightlySpec, Tag("nightly_reprocess")]
+"""Of runs that begin with videos."""
+Asked = Annotated[VideoAsked | Annotated[TrainOnRecordsSpec, Tag(TRAINING[1])], Discriminator(pipeline_of)]
 
 
 class RunSpec(Sealed):
@@ -45,7 +48,7 @@ class RunSpec(Sealed):
     def _only_elephas_trained_at_first(cls, value: Any) -> Any:
         """Read a record that names no trainer as it was meant: from before there was a choice."""
         asked = value.get("asked") if isinstance(value, dict) else None
-        if isinstance(asked, dict) and "trainer" not in asked:
+        if isinstance(asked, dict) and pipeline_of(asked) in TRAINING and "trainer" not in asked:
             return {**value, "asked": {**asked, "trainer": "elephas"}}
         return value
 
@@ -60,11 +63,30 @@ class RunSpec(Sealed):
         return pipeline_of(self.asked)
 
     @property
-    def video(self) -> VideoPipelineSpec:
+    def video(self) -> VideoRun:
+        """What was asked of a run that begins with videos. Raises OtherPipelineError."""
+        if isinstance(self.asked, VideoRun):
+            return self.asked
+        raise OtherPipelineError(f"expected a run that begins with videos, {self.run} is one of {self.pipeline}")
+
+    @property
+    def video_pipeline(self) -> VideoPipelineSpec:
         """What was asked of the video pipeline. Raises OtherPipelineError."""
         if isinstance(self.asked, VideoPipelineSpec):
             return self.asked
         raise OtherPipelineError(f"expected a run of the video pipeline, {self.run} is one of {self.pipeline}")
+
+    @property
+    def is_dry(self) -> bool:
+        """Whether nothing was to be done but to plan."""
+        return isinstance(self.asked, ClusterRun) and self.asked.dry_run
+
+    @property
+    def on_cluster(self) -> ClusterRun:
+        """What was asked of a run that trains. Raises OtherPipelineError."""
+        if isinstance(self.asked, ClusterRun):
+            return self.asked
+        raise OtherPipelineError(f"expected a run that trains, {self.run} is one of {self.pipeline}")
 
     @property
     def on_records(self) -> TrainOnRecordsSpec:
@@ -91,6 +113,8 @@ class RunPlan(Sealed):
     shards: tuple[PlannedShard, ...]
     notes: tuple[str, ...] = ()
     """What was found at each stage, for people."""
+    labels: str = ""
+    """Digest of the label table where it is known beforehand; names the recipe of the records."""
 
     @property
     def numbers(self) -> tuple[int, ...]:

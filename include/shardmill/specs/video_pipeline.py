@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from shardmill.specs.cluster import InstanceType
-from shardmill.specs.cluster_run import ClusterRun
+from shardmill.specs.cluster_run import ClusterRun, LakeRun
 from shardmill.specs.recipes import FeatureRecipe, Preset, SplitRecipe
 from shardmill.specs.spark_conf import SparkConf
 from shardmill.specs.value import OptionalUri, ShardRange, Spec, Uri, in_section
@@ -68,19 +68,6 @@ class VideoWork(Spec):
     validation_share: float = in_section("Features", 0.2, title="Validation share (of videos)", gt=0, lt=1)
     """Share of the videos kept for validation, chosen by the hash of the video's id."""
 
-
-class VideoPipelineSpec(ClusterRun, VideoWork):
-    """Turn shards of videos into a trained, evaluated classifier."""
-
-    split_type: InstanceType = in_section("Where", "m5.2xlarge")
-    """Instance type of the nodes that cut videos, where a `cluster` does."""
-    split_count: int = in_section("Where", 2, ge=1, le=100)
-    """Number of nodes that cut videos, each a shard at a time."""
-    split_spot_count: int = in_section("Where", 0, ge=0, le=100)
-    """Spot nodes that cut videos, of the same type as the others that do, where a `cluster` does."""
-    split_spark_conf: SparkConf = in_section("Where", "")
-    """Spark settings instead of the derived ones where a `cluster` cuts videos."""
-
     @model_validator(mode="after")
     def _labels_are_known_where_records_are_made_early(self) -> Self:
         if self.fused and not self.labels:
@@ -110,3 +97,20 @@ class VideoPipelineSpec(ClusterRun, VideoWork):
             validation_share=self.validation_share,
             labels=labels,
         )
+
+
+class VideoRun(LakeRun, VideoWork):
+    """A run that makes records of shards of videos, whatever comes behind."""
+
+
+class VideoPipelineSpec(ClusterRun, VideoRun):
+    """Turn shards of videos into a trained, evaluated classifier."""
+
+    split_type: InstanceType = in_section("Where", "m5.2xlarge")
+    """Instance type of the nodes that cut videos, where a `cluster` does."""
+    split_count: int = in_section("Where", 2, ge=1, le=100)
+    """Number of nodes that cut videos, each a shard at a time."""
+    split_spot_count: int = in_section("Where", 0, ge=0, le=100)
+    """Spot nodes that cut videos, of the same type as the others that do, where a `cluster` does."""
+    split_spark_conf: SparkConf = in_section("Where", "")
+    """Spark settings instead of the derived ones where a `cluster` cuts videos."""

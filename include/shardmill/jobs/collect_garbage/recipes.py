@@ -20,8 +20,8 @@ from shardmill.jobs.collect_garbage.tally import Tally
 from shardmill.specs.garbage import GarbageSpec
 from shardmill.specs.manifest import Manifest
 from shardmill.specs.records import RecordSet
-from shardmill.specs.run import RunLabels, RunSpec
-from shardmill.specs.video_pipeline import VideoPipelineSpec
+from shardmill.specs.run import RunLabels, RunPlan, RunSpec
+from shardmill.specs.video_pipeline import VideoRun
 
 GROUP = 100
 """Shards that are deleted at once: where a pass is broken off, at most so many are left without their manifests."""
@@ -145,13 +145,20 @@ class _Runs:
         if begun is None or begun.modified < self._begun_since:
             return frozenset()
         asked = run_folder.load(self._lake, run, "spec.json", RunSpec).asked
-        if not isinstance(asked, VideoPipelineSpec):
+        if not isinstance(asked, VideoRun):
             return frozenset()  # what is made of records refers to no recipe
         folders = {layout.stage_folder("clips", asked.dataset, asked.split_recipe.hash)}
+        if digest := self._labels(run):
+            folders.add(layout.stage_folder("features", asked.dataset, asked.feature_recipe(digest).hash))
+        return frozenset(folders)
+
+    def _labels(self, run: str) -> str:
+        """Give the digest of a run's label table; empty where it did not come so far."""
         labels = run_folder.find(self._lake, run, "labels.json", RunLabels)
         if labels is not None:
-            folders.add(layout.stage_folder("features", asked.dataset, asked.feature_recipe(labels.digest).hash))
-        return frozenset(folders)
+            return labels.digest
+        plan = run_folder.find(self._lake, run, "plan.json", RunPlan)
+        return plan.labels if plan is not None else ""
 
 
 def _used_by_features(lake: Store, parent: str, gone: set[str]) -> dict[str, str]:

@@ -27,7 +27,7 @@ def train(run: RunSpec, store: Store) -> ModelManifest:
     """
     from shardmill.jobs.train.trainers import TRAINERS, Training
 
-    spec = run.asked.training
+    spec = run.on_cluster.training
     records = read_sealed(store, "records.json", RecordSet)
     inputs = model_inputs(spec, records)
     if found := find_model(store, inputs):

@@ -1,0 +1,92 @@
+"""Choose what a night does: the oldest of the shards that are due, within the night's caps."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from shardmill.core.forecast import ShardForecast, total
+from shardmill.core.layout import shard_name
+from shardmill.specs.run import PlannedShard
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A shard for which something is to be done."""
+
+    forecast: ShardForecast
+    modified: float = 0.0
+    """When its source was written, seconds since 1970; 0 where the store does not say."""
+
+    @property
+    def shard(self) -> int:
+        return self.forecast.planned.shard
+
+
+@dataclass(frozen=True)
+class Caps:
+    """What a night may come to."""
+
+    shards: int
+    hours: float
+    usd: float = 0.0
+    """0 for no limit."""
+
+    def above(self, shards: int, hours: float, usd: float) -> str:
+        """Name the first cap that is exceeded; empty where none is."""
+        if shards > self.shards:
+            return f"max_shards = {self.shards:,}"
+        if hours > self.hours:
+            return f"max_hours = {self.hours:g}"
+        return f"max_usd = {self.usd:g}" if self.usd and usd > self.usd else ""
+
+
+@dataclass(frozen=True)
+class Night:
+    """What is done, and what waits."""
+
+    taken: tuple[Due, ...]
+    """Oldest first."""
+    left: Mapping[int, str] = field(default_factory=dict)
+    """Why it waits, by shard, oldest first."""
+
+    @property
+    def planned(self) -> tuple[PlannedShard, ...]:
+        """What is done, ascending."""
+        return tuple(sorted((one.forecast.planned for one in self.taken), key=lambda planned: planned.shard))
+
+    def lines(self) -> Iterator[str]:
+        """Say it to people."""
+        if not self.taken and not self.left:
+            yield "nothing is due"
+            return
+        yield f"tonight: {total(one.forecast for one in self.taken).line}"
+        for why, count in Counter(self.left.values()).most_common():
+            names = [shard_name(shard) for shard, reason in self.left.items() if reason == why]
+            more = " …" if count > _SHOWN else ""
+            yield f"left: {count:,} {'shard' if count == 1 else 'shards'}, {why}: {' '.join(names[:_SHOWN])}{more}"
+
+
+def choose_night(due: Iterable[Due], caps: Caps) -> Night:
+    """Take the oldest shards for as long as the caps hold; behind the first that does not fit all wait.
+
+    A shard that alone is more than a cap would wait for ever and hold up those behind it: it is passed over, and named.
+    """
+    taken: list[Due] = []
+    left: dict[int, str] = {}
+    full, hours, usd = "", 0.0, 0.0
+    for one in sorted(due, key=lambda one: (one.modified, one.shard)):
+        most_hours, most_usd = one.forecast.hours[1], one.forecast.usd[1]
+        if alone := caps.above(1, most_hours, most_usd):
+            left[one.shard] = f"alone more than {alone}: raise it"
+            continue
+        full = full or caps.above(len(taken) + 1, hours + most_hours, usd + most_usd)
+        if full:
+            left[one.shard] = f"waiting for another night, for {full} is reached"
+        else:
+            taken.append(one)
+            hours, usd = hours + most_hours, usd + most_usd
+    return Night(tuple(taken), left)

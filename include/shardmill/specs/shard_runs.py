@@ -1,0 +1,51 @@
+"""What runs ask that end with records: each night what is due, and ranges of shards. Forms are made from these."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from shardmill.specs.cluster_run import in_section
+from shardmill.specs.value import OptionalUri
+from shardmill.specs.video_pipeline import VideoRun
+
+
+class WorkersRun(VideoRun):
+    """A run that makes records on Airflow's workers, a shard after the other, and no model."""
+
+    where: Literal["workers"] = in_section("Split", "workers")
+    """Airflow's workers do it: what has outgrown them goes through video_pipeline."""
+    labels: OptionalUri = in_section("Data", "s3://shardmill-source/sample/labels.csv")
+    """A CSV of `video_id,label|label`; needed, for a recipe's labels must not depend on which shards are due."""
+    cores: int = in_section("Guards", 2, ge=1, le=100_000)
+    """Cores that the workers have for it together: hours are estimated by them."""
+    max_usd: float = in_section("Guards", 0.0, ge=0, le=1_000_000)
+    """USD for requests, traffic and a month of storage, at the most likely; 0 for no limit. Workers are not counted."""
+    prices: OptionalUri = in_section("Guards", "")
+    """A price file (JSON) of your own; empty for the one that comes with Shardmill."""
+
+    @model_validator(mode="after")
+    def _labels_are_known_beforehand(self) -> Self:
+        if not self.labels:
+            raise ValueError(
+                "labels: expected a label table: labels in .info.json are known after the split only, and would be "
+                "another recipe each time that shards are added"
+            )
+        return self
+
+
+class NightlySpec(WorkersRun):
+    """Make the records of all shards that are new, changed, of an older recipe, or have rejects worth another try."""
+
+    pipeline: Literal["nightly_reprocess"] = "nightly_reprocess"
+    """Tells this kind of run from the others in its record."""
+    retry_rejects: Literal[True] = in_section("Split", True)
+    """Rejects that may pass by themselves are always tried again, three times at most."""
+
+    max_shards: int = in_section("Guards", 1000, ge=1, le=1_000_000)
+    """Shards that a night does at most; the oldest come first, the others wait for the next night."""
+    max_hours: float = in_section("Guards", 8.0, gt=0, le=168)
+    """Hours that the night's shards may take on `cores`, as estimated at the slowest rate that is likely."""
+    missing_ok: int = in_section("Guards", 0, ge=0, le=1_000_000)
+    """Training may follow when all shards of the range but at most so many are fresh."""

@@ -1,0 +1,125 @@
+"""The tasks of runs that make records on the workers: each night what is due, and ranges of shards."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Asset
+from airflow.sdk.exceptions import AirflowSkipException
+
+from shardmill_airflow.connections import access
+from shardmill_airflow.forms import read_form
+from shardmill_airflow.linked import NAMED_BY_SHARDS, task
+from shardmill_airflow.links import leave_links
+from shardmill_airflow.outcomes import failing_for_good, summarised
+from shardmill_airflow.tasks import do_stage, link_run, open_run
+
+if TYPE_CHECKING:
+    from shardmill.jobs.plan import Planned
+    from shardmill.specs.fresh import Fresh
+    from shardmill.specs.run import RunSpec, VideoAsked
+
+log = logging.getLogger(__name__)
+RECORDS = Asset("shardmill-records", uri="x-shardmill://records")
+"""Updated when enough shards of a data set are fresh: what trains on records may follow."""
+EVENTS = 100
+"""Latest updates that are looked through for the data set's own."""
+
+
+@task(task_id="plan")
+def plan_nightly(params: dict[str, Any] | None = None, dag_run: Any = None, ti: Any = None) -> list[list[int]]:
+    """Choose the shards of the night, freeze them in the run's folder, and batch them; the log says why each is due."""
+    from shardmill.specs.shard_runs import NightlySpec
+
+    with summarised() as lines, failing_for_good():
+        planned = _plan(read_form(NightlySpec, params or {}, dag_run.conf), dag_run)
+        leave_links(ti, access(planned.run.asked.source_connection).lake, folder=f"{planned.run.folder}/")
+        lines.append(planned.summary if planned.batches else "nothing is due")
+    ti.xcom_push("spec_uri", planned.spec_uri)
+    return [list(batch) for batch in planned.batches]
+
+
+def _plan(asked: VideoAsked, dag_run: Any) -> Planned:
+    from shardmill.jobs.plan import plan_run
+
+    planned = plan_run(asked, f"{dag_run.dag_id}.{dag_run.run_id}", access(asked.source_connection))
+    for line in planned.lines:
+        log.info("%s", line)
+    log.info("%s; the run's folder is %s", planned.summary, planned.run.folder)
+    return planned
+
+
+@task(map_index_template=NAMED_BY_SHARDS)
+def shards(spec_uri: str, batch: list[int]) -> list[int]:
+    """Take a batch of shards in, cut them and make their records, shard by shard; what is done is skipped."""
+    do_stage("through", spec_uri, batch)
+    return batch
+
+
+@task(trigger_rule="none_failed")
+def count(spec_uri: str, ti: Any = None) -> None:
+    """Sum up what became of the run's shards; fails with them, so that the run does."""
+    from shardmill.jobs.report import summarise
+
+    opened = open_run(spec_uri)
+    link_run(ti, opened)
+    with summarised() as lines:
+        found = summarise(opened.lake, opened.run)
+        counts = f"{found.videos} videos, {found.clips} clips, {found.rejects} rejects"
+        lines.append(f"{found.shards} shards: {counts}" if found.shards else "no shard was done")
+        log.info("%s", lines[-1])
+
+
+@task(trigger_rule="all_done", inlets=[RECORDS], outlets=[RECORDS])
+def announce(spec_uri: str, *, ti: Any = None, inlet_events: Any = None, outlet_events: Any = None) -> None:
+    """Tell those who train that enough shards are fresh; skipped where they are not, or nothing is new since."""
+    from shardmill.core.freshness import fresh_lines, why_not_announced
+    from shardmill.jobs.plan import find_fresh
+    from shardmill.specs.shard_runs import NightlySpec
+
+    if not spec_uri.endswith("/spec.json"):
+        raise AirflowSkipException("nothing was planned")
+    opened = open_run(spec_uri)
+    link_run(ti, opened)
+    asked = opened.run.video
+    with summarised() as lines:
+        fresh = find_fresh(opened.lake, opened.run, opened.access)
+        for line in fresh_lines(fresh):
+            log.info("%s", line)
+        missing_ok = asked.missing_ok if isinstance(asked, NightlySpec) else 0
+        why = why_not_announced(fresh, missing_ok, _announced(inlet_events, opened.run, fresh))
+        lines.append(f"{next(fresh_lines(fresh))}; {why or 'training may follow'}")
+    if why:
+        raise AirflowSkipException(why)
+    outlet_events[RECORDS].extra = _told(opened.run, fresh)
+
+
+def _announced(events: Any, run: RunSpec, fresh: Fresh) -> str:
+    """Give the digest of what was announced last of this data set and recipe; empty where nothing was."""
+    place = {"lake": run.asked.lake, "dataset": fresh.dataset, "recipe": fresh.recipe}
+    for event in events[RECORDS].ascending(False).limit(EVENTS):
+        extra: Mapping[str, Any] = event.extra or {}
+        if all(extra.get(name) == value for name, value in place.items()):
+            return str(extra.get("digest", ""))
+    return ""
+
+
+def _told(run: RunSpec, fresh: Fresh) -> dict[str, Any]:
+    """Make what the event holds; ``train`` is what video_pipeline may be triggered with as it is."""
+    from shardmill.core.freshness import shard_range
+    from shardmill.specs.video_pipeline import VideoRun
+
+    asked = run.video
+    train = {name: getattr(asked, name) for name in VideoRun.model_fields} | {"shards": fresh.shards}
+    return {
+        "run": run.run,
+        "lake": asked.lake,
+        "dataset": fresh.dataset,
+        "recipe": fresh.recipe,
+        "digest": fresh.digest,
+        "fresh": fresh.count,
+        "missing": shard_range(fresh.missing),
+        "train": train | {"retry_rejects": False},
+    }

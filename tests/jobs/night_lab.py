@@ -1,0 +1,80 @@
+"""Ten shards of which six are due: three new, one changed, one of an old recipe, one with rejects that may pass."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tarfile
+from functools import partialmethod
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shardmill import stages
+from shardmill.adapters.access import Access
+from shardmill.adapters.roots import Roots
+from shardmill.adapters.video.error import VideoError
+from shardmill.adapters.video.pieces import Pieces
+from shardmill.adapters.video.slots import Slot
+from shardmill.jobs.plan import plan_run
+from shardmill.jobs.sample import make_sample
+from shardmill.jobs.split import Splitting
+from shardmill.specs.shard_runs import NightlySpec
+
+DONE, CHANGED, OLD_RECIPE, REJECTS, NEW = (0, 1, 2, 3), 4, 5, 6, (7, 8, 9)
+DUE = (CHANGED, OLD_RECIPE, REJECTS, *NEW)
+ANYWHERE = Access(roots=Roots(("file:///",), ("file:///",)))
+
+
+class SlowSlot(Slot):
+    """Finds no time for any video."""
+
+    def cut(self, video: Path, **options: Any) -> Pieces:
+        raise VideoError("time_out", "expected the video within its time")
+
+
+def small(source: Path, lake: str, **asked: Any) -> NightlySpec:
+    """Ask for small clips, that are made fast."""
+    values: dict[str, Any] = {"preset": "ultrafast", "width": 64, "height": 32, "max_reject_share": 1.0}
+    values |= {"source": source.as_uri(), "labels": f"{source.as_uri()}/labels.csv", "lake": lake}
+    return NightlySpec(**values | asked)
+
+
+def do(asked: NightlySpec, run: str) -> stages.OpenRun:
+    """Plan a run and do all its shards, as Airflow's tasks do."""
+    planned = plan_run(asked, run, ANYWHERE)
+    opened = stages.open_run(planned.spec_uri, lambda connection: ANYWHERE)
+    for batch in planned.batches:
+        stages.through(opened, batch, lambda line: None)
+    return opened
+
+
+def make_source(folder: Path) -> Path:
+    """Write ten shards of two videos each; the higher a shard's number, the older it is."""
+    source = folder / "source"
+    make_sample(source, videos=15, shards=10, seconds=(2, 2.2))
+    for number, path in enumerate(sorted(source.glob("*.tar"))):
+        os.utime(path, (1_700_000_000 - number, 1_700_000_000 - number))
+    return source
+
+
+def make_due(source: Path, lake: str) -> None:
+    """Do seven shards, and see to it that three of these are due again."""
+    do(small(source, lake, shards="000005", crf=30.0), "older")
+    do(small(source, lake, shards="000000..000004"), "before")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Splitting, "__init__", partialmethod(Splitting.__init__, open_cutter=SlowSlot))
+        do(small(source, lake, shards="000006"), "slow")
+    drop_a_video(source / "sample-000004.tar")
+
+
+def drop_a_video(path: Path) -> None:
+    """Change a shard at its source: the last of its videos is gone."""
+    changed = path.with_suffix(".new")
+    with tarfile.open(path) as tar, tarfile.open(changed, "w") as less:
+        first = tar.getmembers()[0].name.partition(".")[0]
+        for member in tar:
+            if member.name.startswith(first):
+                less.addfile(member, tar.extractfile(member))
+    shutil.move(changed, path)

@@ -1,0 +1,166 @@
+"""Nights do exactly what is due, with real videos, and say what is fresh."""
+
+from __future__ import annotations
+
+import pytest
+from jobs.night_lab import ANYWHERE, CHANGED, DONE, DUE, NEW, OLD_RECIPE, REJECTS, do, make_due, make_source, small
+
+from shardmill import stages
+from shardmill.adapters import lake as commits
+from shardmill.adapters.access import Access
+from shardmill.core.costs import BudgetError
+from shardmill.core.planning import BadRequestError
+from shardmill.jobs.collect_garbage import collect_garbage
+from shardmill.jobs.plan import find_fresh, plan_run
+from shardmill.jobs.report import write_report
+from shardmill.specs.garbage import GarbageSpec
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return make_source(tmp_path_factory.mktemp("nights"))
+
+
+@pytest.fixture(scope="module")
+def night(source, tmp_path_factory):
+    """A lake in which six of ten shards are due, and what the night did."""
+    lake = (tmp_path_factory.mktemp("lake") / "lake").as_uri()
+    make_due(source, lake)
+    planned = plan_run(small(source, lake), "night", ANYWHERE)
+    opened = stages.open_run(planned.spec_uri, lambda connection: ANYWHERE)
+    lines: list[str] = []
+    for batch in planned.batches:
+        stages.through(opened, batch, lines.append)
+    return planned, opened, lines
+
+
+def test_a_night_does_exactly_what_is_due_and_says_why(night):
+    planned, _, lines = night
+    assert planned.plan.numbers == DUE
+    why = {shard.shard: shard.todo for shard in planned.plan.shards}
+    assert all(why[shard]["raw"] == "new" for shard in NEW)
+    assert why[CHANGED]["clips"] == "the source changed"
+    assert why[OLD_RECIPE]["clips"] == "made by another recipe"
+    assert why[REJECTS]["clips"] == "rejects of revision 0 may pass now"
+    assert [line for line in lines if line.startswith("did")] == ["did 6 of 6 shards"]
+    assert any(line.startswith("shard 000006: did") for line in lines)
+
+
+def test_a_night_touches_no_shard_that_is_done(night):
+    _, opened, _ = night
+    asked = opened.run.video
+    revisions = {
+        shard: commits.latest_revision(opened.lake, "clips", asked.dataset, asked.split_recipe.hash, shard)
+        for shard in range(10)
+    }
+    assert {shard: found.manifest.revision for shard, found in revisions.items()} == {
+        **dict.fromkeys((*DONE, OLD_RECIPE, *NEW), 0),
+        CHANGED: 1,
+        REJECTS: 1,
+    }
+    assert revisions[REJECTS].manifest.rejects == () or all(
+        reject.reason != "time_out" for reject in revisions[REJECTS].manifest.rejects
+    )
+
+
+def test_behind_it_all_is_fresh_and_the_next_night_has_nothing_to_do(night, source):
+    _, opened, _ = night
+    fresh = find_fresh(opened.lake, opened.run, Access())
+    assert (fresh.count, fresh.missing, fresh.shards) == (10, {}, "000000..000009")
+    following = plan_run(small(source, opened.run.asked.lake), "next")
+    assert (list(following.batches), following.plan.numbers) == ([], ())
+    assert following.plan.notes[-1] == "nothing is due"
+    assert find_fresh(opened.lake, following.run, Access()).digest == fresh.digest
+
+
+def test_its_report_is_written_and_counts_what_it_did(night):
+    _, opened, _ = night
+    uri = write_report(opened.lake, opened.run, ())
+    page = opened.lake.get(uri.removeprefix(f"{opened.lake.uri}/")).decode()
+    assert "verdict succeeded" in page and "max_shards" in page
+
+
+def test_its_recipes_are_referred_to_while_it_may_be_at_work(night):
+    _, opened, _ = night
+    asked = opened.run.video
+    collected: list[str] = []
+    records = asked.feature_recipe(opened.plan.labels).hash
+    spec = GarbageSpec(lake=asked.lake, recipes=f"{asked.split_recipe.hash} {records}", older_than_hours=1)
+    collect_garbage(spec, None, collected.append)
+    for folder in (f"clips/sample/{asked.split_recipe.hash}", f"features/sample/{records}"):
+        assert f"left alone {folder}: named, but the run before refers to it" in collected
+
+
+def test_a_plan_of_a_night_stays_as_it_was_frozen(night, source):
+    planned, opened, _ = night
+    assert plan_run(small(source, opened.run.asked.lake), "night").plan == planned.plan
+
+
+def test_the_oldest_come_first_and_the_others_wait_with_the_cap_that_was_reached(source, tmp_path):
+    planned = plan_run(small(source, (tmp_path / "lake").as_uri(), shards="000005..000009", max_shards=4), "r")
+    assert planned.plan.numbers == (6, 7, 8, 9), "a higher number is older here"
+    assert planned.plan.notes[-1] == ("left: 1 shard, waiting for another night, for max_shards = 4 is reached: 000005")
+
+
+def test_a_limit_in_usd_without_prices_is_refused(source, tmp_path):
+    prices = tmp_path / "prices.json"
+    prices.write_text(
+        '{"region": "r", "as_of": "now", "source": "a", "instance_hour": {}, "emr_hour": {}, "put_thousand": 0.01}'
+    )
+    asked = small(source, (tmp_path / "lake").as_uri(), prices=prices.as_uri())
+    notes = plan_run(asked, "free").plan.notes
+    assert any("no price known for storage_gib_month, get_thousand" in note for note in notes), notes
+    with pytest.raises(BudgetError, match="max_usd: no price known for storage_gib_month, get_thousand"):
+        plan_run(asked.model_copy(update={"max_usd": 1.0}), "limited")
+
+
+def test_a_killed_batch_goes_on_with_the_shard_that_it_was_at(source, tmp_path, monkeypatch):
+    asked = small(source, (tmp_path / "lake").as_uri(), shards="000000..000002")
+    planned = plan_run(asked, "r")
+    opened = stages.open_run(planned.spec_uri)
+
+    done: list[int] = []
+    describing = stages._describing
+
+    def dying(*arguments):
+        work = describing(*arguments)
+
+        def one(shard: int):
+            if shard == 1 and not done:
+                done.append(shard)
+                raise KeyboardInterrupt
+            return work(shard)
+
+        return one
+
+    monkeypatch.setattr(stages, "_describing", dying)
+    with pytest.raises(KeyboardInterrupt):
+        stages.through(opened, (0, 1, 2), lambda line: None)
+    lines: list[str] = []
+    assert stages.through(opened, (0, 1, 2), lines.append) == "did 2 of 3 shards"
+    assert any(line.startswith("shard 000000: nothing to do") for line in lines)
+
+
+def test_labels_are_asked_for_by_their_field():
+    from pydantic import ValidationError
+
+    from shardmill.specs.shard_runs import NightlySpec
+
+    with pytest.raises(ValidationError, match="labels: expected a label table"):
+        NightlySpec(labels="")
+    assert NightlySpec().labels
+
+
+def test_a_label_table_that_is_not_there_is_named(source, tmp_path):
+    asked = small(source, (tmp_path / "lake").as_uri(), labels=f"{source.as_uri()}/absent.csv")
+    with pytest.raises(BadRequestError, match=r"^labels: "):
+        plan_run(asked, "r")
+
+
+def test_a_shard_that_cannot_be_done_is_missing_by_name(source, tmp_path):
+    lake = (tmp_path / "lake").as_uri()
+    opened = do(small(source, lake, shards="000000..000001"), "r")
+    wider = plan_run(small(source, lake, shards="000000..000002"), "wider")
+    fresh = find_fresh(opened.lake, wider.run, Access())
+    assert (fresh.count, fresh.shards) == (2, "000000..000001")
+    assert fresh.missing == {2: "raw: new, clips: new, features: its clips are to be made first"}
