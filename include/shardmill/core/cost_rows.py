@@ -14,6 +14,7 @@ from shardmill.specs.prices import Span
 from shardmill.specs.run import PlannedCluster, PlannedCost, PlannedShard, PlannedStage, RunClusters
 from shardmill.specs.spent import RunSpent, SpentCluster
 
+_NOTHING = "nothing was to be done"
 _ON_WORKERS = ("ingest", "split", "features", "fetch")
 
 
@@ -41,7 +42,10 @@ def _worker_rows(found: Found, tasks: Sequence[TaskRow]) -> Iterator[CostRow]:
     for name in _ON_WORKERS:
         if name in planned or name in hours:
             work = _work(found, planned[name]) if name in planned else None
-            yield CostRow(name, work, hours=hours.get(name))
+            idle = found.plan is not None and any(
+                known == name and not found.to_do[stage] for stage, known in STAGES.items()
+            )
+            yield CostRow(name, work, hours=hours.get(name), remark=_NOTHING if idle else "")
 
 
 def _work(found: Found, planned: PlannedStage) -> Work:
