@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from shardmill.core.estimates import STAGES
 from shardmill.core.page_text import duration_text
 from shardmill.core.plan_lines import plan_lines, span_text
-from shardmill.core.report import CostRow, CostTable, Found, TaskRow, Work
+from shardmill.core.report import Found, TaskRow
 from shardmill.core.side_costs import GIB, STORAGE
 from shardmill.specs.manifest import Stage
 from shardmill.specs.prices import Span
@@ -16,6 +17,48 @@ from shardmill.specs.spent import RunSpent, SpentCluster
 
 _NOTHING = "nothing was to be done"
 _ON_WORKERS = ("ingest", "split", "features", "fetch")
+
+
+@dataclass(frozen=True)
+class Work:
+    """Units that were to be done, and those of them that are; in bytes at the source, and in bytes written."""
+
+    planned: int
+    done: int | None
+    """None where it is not known one by one."""
+    planned_bytes: int
+    done_bytes: int | None
+    written_bytes: int | None
+    unit: str = "shard"
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class CostRow:
+    """Something that takes time or money: as it was planned, and as it came. None is unknown, or not counted."""
+
+    what: str
+    work: Work | None = None
+    planned_hours: Span | None = None
+    planned_usd: Span | None = None
+    hours: float | None = None
+    usd: float | None = None
+    remark: str = ""
+    part: bool = False
+    """Whether it is a part of the row above."""
+
+
+@dataclass(frozen=True)
+class CostTable:
+    """What a run was planned to cost, and what it came to."""
+
+    summary: str
+    """The plan in a line."""
+    rows: tuple[CostRow, ...]
+    total: CostRow
+    """Of what is counted in USD."""
+    lines: tuple[str, ...]
+    """The plan in words."""
 
 
 def cost_table(found: Found, tasks: Sequence[TaskRow]) -> CostTable | None:
