@@ -126,3 +126,17 @@ def test_counts_are_held_against_those_of_the_report_before():
 
 def test_a_move_that_is_not_seen_is_neither_better_nor_worse():
     assert NumberChange("GAP", 0.90001, 0.90002, more_is_better=True).verdict == ""
+
+
+def test_time_and_cost_are_compared_where_either_run_knows_them():
+    then = RunResult(state="succeeded", seconds={"split": 10.0, "plan": 1.0}, took=60.0, usd=2.0)
+    now = RunResult(state="succeeded", seconds={"split": 4.0, "train": 5.0}, took=50.0)
+    found = changes(Found(run("now"), earlier=Earlier(run("then"), result=then)), now)
+    assert [(one.name, one.before, one.now, one.difference) for one in found.seconds] == [
+        ("start to report", 60.0, 50.0, -10.0),
+        ("split", 10.0, 4.0, -6.0),
+        ("train", None, 5.0, None),
+    ]
+    assert (found.usd.before, found.usd.now, found.usd.verdict) == (2.0, None, "")
+    nothing = RunResult(state="failed")
+    assert changes(Found(run("now"), earlier=Earlier(run("then"), result=nothing)), nothing).usd is None

@@ -356,7 +356,7 @@ def test_the_report_shows_what_the_run_came_to_beside_what_was_planned(tmp_path)
     assert "1 cluster, 1.00 to 14.00 USD, and what has no price" in page.text
     none = ["–"] * 5
     assert cost_cells(text) == [
-        ["split", *none, "–", "1 h 00 min", "–", "–"],
+        ["split nothing was to be done", *none, "–", "1 h 00 min", "–", "–"],
         [
             "cluster to train j-1 TERMINATED; j-2 TERMINATED, no price for c",
             *(*none, "15 – 90 min", "1 h 00 min", "0.50 – 3.00", "1.75"),

@@ -221,6 +221,7 @@ KINDS = {
     "the model": "runs/run-1/model/model.json",
     "the metrics": "runs/run-1/metrics.json",
     "the predictions": "runs/run-1/predictions.json",
+    "the curves": "runs/run-1/curves.json",
 }
 
 
@@ -266,7 +267,7 @@ def test_every_kind_of_object_is_spoiled_here(trained):
     assert spoiled == shapes
 
 
-@pytest.mark.parametrize("kind", set(KINDS) - {"the metrics", "a manifest of an earlier revision"})
+@pytest.mark.parametrize("kind", set(KINDS) - {"the metrics", "the curves", "a manifest of an earlier revision"})
 @pytest.mark.parametrize("deep", [False, True])
 def test_a_deleted_object_is_named_first(trained, kind, deep):
     key = key_of(trained, kind)
@@ -277,6 +278,11 @@ def test_a_deleted_object_is_named_first(trained, kind, deep):
     if kind.startswith("a manifest of a copied") or kind.startswith("a manifest of a referenced"):
         named = named.rpartition("/")[0]  # which revision it was nobody knows
     assert (seen.findings[0].kind, seen.findings[0].uri) == ("missing", named)
+
+
+def test_a_run_that_was_evaluated_before_curves_were_kept_is_whole(trained):
+    trained.lake.delete([key_of(trained, "the curves")])
+    assert trained.verify().is_whole
 
 
 def test_a_deleted_manifest_below_the_highest_is_a_gap(trained):

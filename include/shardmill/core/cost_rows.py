@@ -3,18 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from shardmill.core.estimates import STAGES
 from shardmill.core.page_text import duration_text
 from shardmill.core.plan_lines import plan_lines, span_text
-from shardmill.core.report import CostRow, CostTable, Found, TaskRow, Work
+from shardmill.core.report import Found, TaskRow
 from shardmill.core.side_costs import GIB, STORAGE
 from shardmill.specs.manifest import Stage
 from shardmill.specs.prices import Span
 from shardmill.specs.run import PlannedCluster, PlannedCost, PlannedShard, PlannedStage, RunClusters
 from shardmill.specs.spent import RunSpent, SpentCluster
 
+_NOTHING = "nothing was to be done"
 _ON_WORKERS = ("ingest", "split", "features", "fetch")
+
+
+@dataclass(frozen=True)
+class Work:
+    """Units that were to be done, and those of them that are; in bytes at the source, and in bytes written."""
+
+    planned: int
+    done: int | None
+    """None where it is not known one by one."""
+    planned_bytes: int
+    done_bytes: int | None
+    written_bytes: int | None
+    unit: str = "shard"
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class CostRow:
+    """Something that takes time or money: as it was planned, and as it came. None is unknown, or not counted."""
+
+    what: str
+    work: Work | None = None
+    planned_hours: Span | None = None
+    planned_usd: Span | None = None
+    hours: float | None = None
+    usd: float | None = None
+    remark: str = ""
+    part: bool = False
+    """Whether it is a part of the row above."""
+
+
+@dataclass(frozen=True)
+class CostTable:
+    """What a run was planned to cost, and what it came to."""
+
+    summary: str
+    """The plan in a line."""
+    rows: tuple[CostRow, ...]
+    total: CostRow
+    """Of what is counted in USD."""
+    lines: tuple[str, ...]
+    """The plan in words."""
 
 
 def cost_table(found: Found, tasks: Sequence[TaskRow]) -> CostTable | None:
@@ -41,7 +85,10 @@ def _worker_rows(found: Found, tasks: Sequence[TaskRow]) -> Iterator[CostRow]:
     for name in _ON_WORKERS:
         if name in planned or name in hours:
             work = _work(found, planned[name]) if name in planned else None
-            yield CostRow(name, work, hours=hours.get(name))
+            idle = found.plan is not None and any(
+                known == name and not found.to_do[stage] for stage, known in STAGES.items()
+            )
+            yield CostRow(name, work, hours=hours.get(name), remark=_NOTHING if idle else "")
 
 
 def _work(found: Found, planned: PlannedStage) -> Work:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shardmill.core.charts import Bar, LineChart, Point
-from shardmill.core.report import CostTable, Prediction, RejectGroup, ShardRow, TaskRow
+from shardmill.core.cost_rows import CostTable
+from shardmill.core.report import Prediction, RejectGroup, ShardRow, TaskRow
 from shardmill.core.report_counts import FlowStep
 from shardmill.core.run_changes import Changes
 from shardmill.specs.curves import PrecisionRecall

@@ -8,7 +8,6 @@ from typing import get_args
 
 from shardmill.specs.curves import LabelCurves
 from shardmill.specs.manifest import Manifest, Reject, Stage
-from shardmill.specs.prices import Span
 from shardmill.specs.record_files import FoundRecords
 from shardmill.specs.records import EpochLoss, MetricsReport, ModelManifest, RecordSet
 from shardmill.specs.result import RunResult
@@ -125,48 +124,6 @@ class TaskRow:
     count: int
     seconds: float | None
     """In sum."""
-
-
-@dataclass(frozen=True)
-class Work:
-    """Units that were to be done, and those of them that are; in bytes at the source, and in bytes written."""
-
-    planned: int
-    done: int | None
-    """None where it is not known one by one."""
-    planned_bytes: int
-    done_bytes: int | None
-    written_bytes: int | None
-    unit: str = "shard"
-    why: str = ""
-
-
-@dataclass(frozen=True)
-class CostRow:
-    """Something that takes time or money: as it was planned, and as it came. None is unknown, or not counted."""
-
-    what: str
-    work: Work | None = None
-    planned_hours: Span | None = None
-    planned_usd: Span | None = None
-    hours: float | None = None
-    usd: float | None = None
-    remark: str = ""
-    part: bool = False
-    """Whether it is a part of the row above."""
-
-
-@dataclass(frozen=True)
-class CostTable:
-    """What a run was planned to cost, and what it came to."""
-
-    summary: str
-    """The plan in a line."""
-    rows: tuple[CostRow, ...]
-    total: CostRow
-    """Of what is counted in USD."""
-    lines: tuple[str, ...]
-    """The plan in words."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from shardmill.specs.run import RunPlan, RunSpec
 from shardmill.specs.train_on_records import TrainOnRecordsSpec
 
 SCORES = {"gap": "GAP@20", "map": "mAP", "hit_at_1": "Hit@1", "perr": "PERR", "loss": "loss"}
+WORKING_TASKS = ("ingest", "fetch", "split", "split_on_cluster", "features", "train", "evaluate")
 MOST_LABELS = 6
 """Labels that are named: those whose average precision moved the furthest."""
 _LEAST_MOVE = 0.0005
@@ -64,6 +65,10 @@ class Changes:
     """What changed at the source, in the recipes, and in what the scores are measured on."""
     scores: tuple[NumberChange, ...]
     counts: tuple[NumberChange, ...]
+    seconds: tuple[NumberChange, ...]
+    """Of the whole run, and of the tasks that work."""
+    usd: NumberChange | None
+    """Of the clusters; None where neither run's is known."""
     labels: tuple[NumberChange, ...]
 
 
@@ -80,6 +85,8 @@ def changes(found: Found, now: RunResult) -> Changes | None:
         lines=(*_recipes(before.run, found), *_source(before.plan, found.plan), *_validation(before, found)),
         scores=tuple(_scores(before.metrics, found.metrics)),
         counts=tuple(_counts(before.result, now)),
+        seconds=tuple(_seconds(before.result, now)),
+        usd=_usd(before.result, now),
         labels=tuple(_labels(before.metrics, found.metrics)),
     )
 
@@ -155,6 +162,23 @@ def _counts(before: RunResult | None, now: RunResult) -> Iterator[NumberChange]:
         yield NumberChange(
             f"rejects: {name}", before.rejects.get(name, 0), now.rejects.get(name, 0), more_is_better=False
         )
+
+
+def _seconds(before: RunResult | None, now: RunResult) -> Iterator[NumberChange]:
+    """Give what took time in either run; no verdict, for a run that finds its work done is no faster one."""
+    if before is None:
+        return
+    if before.took is not None or now.took is not None:
+        yield NumberChange("start to report", before.took, now.took)
+    for name in WORKING_TASKS:
+        if name in before.seconds or name in now.seconds:
+            yield NumberChange(name, before.seconds.get(name), now.seconds.get(name))
+
+
+def _usd(before: RunResult | None, now: RunResult) -> NumberChange | None:
+    if before is None or (before.usd is None and now.usd is None):
+        return None
+    return NumberChange("clusters", before.usd, now.usd)
 
 
 def _labels(before: MetricsReport | None, now: MetricsReport | None) -> Iterator[NumberChange]:
