@@ -18,6 +18,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 TEMPLATE = PROJECT / "deploy" / "shardmill.yaml"
 REAPER = PROJECT / "deploy" / "reaper"
 IMPLIED = {
+    "sns:Publish": "Airflow's notifier, where a form names a topic",
     "elasticmapreduce:AddTags": "RunJobFlow with tags",
     "elasticmapreduce:PutAutoTerminationPolicy": "RunJobFlow with an auto-termination policy",
     "iam:PassRole": "RunJobFlow with roles",

@@ -285,3 +285,23 @@ def test_web_pages_and_other_services_are_refused(serve: Serve) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", served.server.port)
     connection.request("POST", "/moto-api/reset")
     assert connection.getresponse().status == 501
+
+
+def test_a_report_opens_in_a_browser_and_reads_nothing_else(serve: Serve) -> None:
+    s3 = make(serve)
+    for key in ("runs/r/report.html", "runs/r/spec.json"):
+        s3.put_object(Bucket=BUCKET, Key=key, Body=b"<h1>r</h1>", ContentType="text/html")
+
+    def opened(method: str, key: str, **headers: str) -> http.client.HTTPResponse:
+        host = s3.meta.endpoint_url.removeprefix("http://")
+        connection = http.client.HTTPConnection(host)
+        connection.request(method, f"/{BUCKET}/{key}", headers=headers)
+        return connection.getresponse()
+
+    page = opened("GET", "runs/r/report.html")
+    assert (page.status, page.read()) == (200, b"<h1>r</h1>")
+    assert page.headers["Content-Security-Policy"] == "sandbox"
+    assert opened("GET", "runs/r/spec.json").status == 403
+    assert opened("GET", "runs/r/report.html", Origin="http://example.com").status == 403
+    assert opened("PUT", "runs/r/report.html").status != 200
+    assert s3.get_object(Bucket=BUCKET, Key="runs/r/report.html")["Body"].read() == b"<h1>r</h1>"

@@ -15,6 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 import container_keys  # noqa: E402
 
+PROCESSES_THAT_RUN_OUR_CODE = ("api-server", "scheduler", "dag-processor", "triggerer")
+
 
 @pytest.fixture(scope="module")
 def services():
@@ -32,6 +34,22 @@ def test_every_service_that_the_stack_needs_is_there(services):
     needed = {"postgres", "api-server", "scheduler", "dag-processor", "triggerer", "local-aws"}
 
     assert needed | {"spark-master", "spark-worker"} <= set(services)
+
+
+def test_airflows_processes_are_started_as_on_a_laptop(services):
+    from shardmill.laptop.airflow import PROCESSES
+
+    for name, arguments in PROCESSES.items():
+        assert services[name]["command"] == ["airflow", *arguments], name
+
+
+def test_what_people_may_set_for_all_runs_can_be_set_from_outside(services):
+    from shardmill_airflow.notifying import CHANNELS, variable_of
+
+    for name in PROCESSES_THAT_RUN_OUR_CODE:
+        environment = services[name]["environment"]
+        for variable in (*map(variable_of, CHANNELS), "SHARDMILL_SOURCE_ROOTS", "SHARDMILL_LAKE_ROOTS"):
+            assert environment[variable].startswith(f"${{{variable}:-"), (name, variable)
 
 
 def test_workers_can_be_scaled(services):

@@ -32,6 +32,8 @@ from shardmill.localcloud.refusals import Holdings
 
 HOST = "127.0.0.1"
 REGION = "us-east-1"
+_AS_SIGNED = "AWS4-HMAC-SHA256 Credential=browser/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
+"""What moto wants to see before it gives an object away; it checks nothing of it."""
 WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
@@ -109,8 +111,26 @@ class _Dispatcher:
             return Response("Requests from web pages are refused.\n", 403)(environ, start_response)
         if environ.get("PATH_INFO") == FAULTS_PATH:
             return self._faults_app(environ, start_response)
+        if _is_opened_page(environ):
+            environ["HTTP_AUTHORIZATION"] = _AS_SIGNED
+            start_response = _locked_up(start_response)
         answer: Iterable[bytes] = self._services(environ, start_response)
         return answer
+
+
+def _is_opened_page(environ: dict[str, Any]) -> bool:
+    """Say whether somebody opens a report in a browser, which signs nothing."""
+    signed = "HTTP_AUTHORIZATION" in environ or "Signature=" in environ.get("QUERY_STRING", "")
+    return environ["REQUEST_METHOD"] in ("GET", "HEAD") and not signed and environ["PATH_INFO"].endswith(".html")
+
+
+def _locked_up(start_response: Any) -> Any:
+    """Let a page be shown that belongs to no origin and runs no script: it reads nothing else that is served here."""
+
+    def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+        return start_response(status, [*headers, ("Content-Security-Policy", "sandbox")], *more)
+
+    return start
 
 
 class CloudServer:
