@@ -17,8 +17,8 @@ from shardmill.adapters.sandbox import UNSANDBOXED_OK
 from shardmill.laptop.postgres import connection_uri
 
 USER = "admin"
-NIGHTLY = ("SHARDMILL_NIGHTLY", "SHARDMILL_NIGHTLY_CRON")
-"""What scheduled nights ask, and when."""
+SHARD_RUNS = ("SHARDMILL_NIGHTLY", "SHARDMILL_NIGHTLY_CRON", "SHARDMILL_BACKFILL_TASKS")
+"""What scheduled nights ask, and when; how many tasks of a backfill are at work."""
 SOURCE_ROOT, LAKE_ROOT = "s3://shardmill-source", "s3://shardmill-lake"
 PROCESSES = {
     "api-server": ("api-server",),
@@ -96,7 +96,7 @@ def environment(airflow: Airflow, caller: Mapping[str, str] = os.environ) -> dic
     _write_private(passwords, json.dumps({USER: made["password"]}))
     kept = {
         name: caller[name]
-        for name in ("HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", UNSANDBOXED_OK, *NIGHTLY)
+        for name in ("HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", UNSANDBOXED_OK, *SHARD_RUNS)
         if name in caller
     }
     settings = {
