@@ -61,7 +61,7 @@ def test_a_preview_says_shards_bytes_hours_and_usd_and_begins_nothing(source, la
 def test_the_canary_comes_before_the_batches_and_is_in_none_of_them(source, lake):
     asked = small_range(source, lake, shards="000001..000004", preview=False, min_batches=2)
     planned, opened = plan(asked, "r")
-    assert [shard for batch in planned.batches for shard in batch] == [2, 3, 4]
+    assert sorted(shard for batch in planned.batches for shard in batch) == [2, 3, 4]
     assert len(planned.batches) >= 2
     found = fly_canary(opened.lake, opened.run, opened.plan, lambda shard: stages.through(opened, [shard], print))
     assert (found.shard, found.samples, found.rejects) == (1, 2, 0)
@@ -72,7 +72,7 @@ def test_the_canary_comes_before_the_batches_and_is_in_none_of_them(source, lake
     again = fly_canary(opened.lake, opened.run, opened.plan, lambda shard: pytest.fail("it has flown"))
     assert again == found
     whole, _ = plan(asked.model_copy(update={"canary": False}), "whole")
-    assert [shard for batch in whole.batches for shard in batch] == [2, 3, 4], "the canary's shard is done"
+    assert sorted(shard for batch in whole.batches for shard in batch) == [2, 3, 4], "the canary's shard is done"
 
 
 def test_a_canary_of_which_too_much_is_refused_stops_the_backfill_with_the_comparison(source, lake):

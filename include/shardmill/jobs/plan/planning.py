@@ -90,7 +90,9 @@ def _batches(asked: VideoAsked, plan: RunPlan) -> list[list[int]]:
             del sizes[min(sizes)]
     if isinstance(asked, WorkersRun):
         aim = min(aim, max(1, sum(sizes.values()) // asked.min_batches))
-    return planning.batch_shards(sizes, aim)
+    batches = planning.batch_shards(sizes, aim)
+    # A night goes through its shards upwards: who goes the other way meets it at one shard, and else finds things done.
+    return [batch[::-1] for batch in batches] if isinstance(asked, BackfillSpec) else batches
 
 
 def _check_roots(asked: VideoRun, roots: Roots) -> None:
