@@ -60,8 +60,9 @@ def nightly_reprocess() -> None:
     done: Any = shard_tasks.shards.partial(spec_uri=spec_uri).expand(batch=planned)
     report = tasks.report(spec_uri)
 
-    # What is fresh is told even where a batch failed; `count` then fails the run.
-    done >> [shard_tasks.announce(later), shard_tasks.count(later)] >> report.as_teardown(on_failure_fail_dagrun=True)
+    # What is fresh is told even where a batch failed; `count` then fails the run, for which it must be a leaf.
+    done >> [shard_tasks.announce(later), shard_tasks.count(later)]
+    done >> report.as_teardown(on_failure_fail_dagrun=True)
 
 
 nightly_reprocess()

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 FORMS = {
     "bake_gpu_ami": "image:ImageSpec",
     "collect_garbage": "garbage:GarbageSpec",
+    "backfill_shards": "shard_runs:BackfillSpec",
     "nightly_reprocess": "shard_runs:NightlySpec",
     "reap_clusters": "reaping:ReapSpec",
 }

@@ -51,6 +51,44 @@ def _plan(asked: VideoAsked, dag_run: Any) -> Planned:
     return planned
 
 
+@task(task_id="plan")
+def plan_backfill(params: dict[str, Any] | None = None, dag_run: Any = None, ti: Any = None) -> list[list[int]]:
+    """Say what is to be done of the range, and what it may take; freeze and batch it, or stop there for a preview."""
+    from shardmill.specs.shard_runs import BackfillSpec
+
+    with summarised() as lines, failing_for_good():
+        asked = read_form(BackfillSpec, params or {}, dag_run.conf)
+        planned = _plan(asked, dag_run)
+        leave_links(ti, access(asked.source_connection).lake, folder=f"{planned.run.folder}/")
+        preview = "; preview: nothing is begun, trigger it with preview = false" if asked.preview else ""
+        lines.append(f"{planned.plan.notes[-1]}{preview}")
+        log.info("%s", lines[-1])
+    ti.xcom_push("spec_uri", planned.spec_uri)
+    return [list(batch) for batch in planned.batches]
+
+
+@task
+def canary(spec_uri: str, ti: Any = None) -> None:
+    """Do the first shard alone and hold its time, rejects and USD against the plan; nothing follows if they differ."""
+    from shardmill import stages
+    from shardmill.core.canary import CanaryError
+    from shardmill.jobs.fly_canary import fly_canary, judge_canary
+    from shardmill.specs.shard_runs import BackfillSpec
+
+    opened = open_run(spec_uri)
+    link_run(ti, opened)
+    asked, plan = opened.run.asked, opened.plan
+    if not isinstance(asked, BackfillSpec) or asked.preview or not plan.unfinished:
+        raise AirflowSkipException("nothing is to be done")
+    if not asked.canary:
+        log.info("no canary is asked for")
+        return
+    with summarised() as lines, failing_for_good(*stages.hopeless_errors(), CanaryError):
+        found = fly_canary(opened.lake, opened.run, plan, lambda shard: stages.through(opened, [shard], log.info))
+        lines.append(judge_canary(opened.lake, asked, plan.unfinished[0], found, opened.access))
+        log.info("%s", lines[-1])
+
+
 @task(map_index_template=NAMED_BY_SHARDS)
 def shards(spec_uri: str, batch: list[int]) -> list[int]:
     """Take a batch of shards in, cut them and make their records, shard by shard; what is done is skipped."""
@@ -61,14 +99,12 @@ def shards(spec_uri: str, batch: list[int]) -> list[int]:
 @task(trigger_rule="none_failed")
 def count(spec_uri: str, ti: Any = None) -> None:
     """Sum up what became of the run's shards; fails with them, so that the run does."""
-    from shardmill.jobs.report import summarise
+    from shardmill.jobs.plan import done_line
 
     opened = open_run(spec_uri)
     link_run(ti, opened)
     with summarised() as lines:
-        found = summarise(opened.lake, opened.run)
-        counts = f"{found.videos} videos, {found.clips} clips, {found.rejects} rejects"
-        lines.append(f"{found.shards} shards: {counts}" if found.shards else "no shard was done")
+        lines.append(done_line(opened.lake, opened.run))
         log.info("%s", lines[-1])
 
 

@@ -4,36 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from dags.airflow_runs import run_dag
 from jobs.night_lab import DUE, make_due, make_source, small
 
 PROJECT = Path(__file__).resolve().parents[2]
-NIGHTS = """
-import json, sys, time
-from airflow.utils.db import initdb
-initdb()
-from airflow.dag_processing.bundles.manager import DagBundlesManager
-DagBundlesManager().sync_bundles_to_db()
-from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
-from airflow.models.asset import AssetDagRunQueue, AssetEvent
-from airflow.utils.session import create_session
-sync_bag_to_db(bag := DagBag(sys.argv[1]), "dags-folder", None)
-for night in range(2):
-    started = time.monotonic()
-    run = bag.dags["nightly_reprocess"].test()
-    seconds = time.monotonic() - started
-    tasks = [[ti.task_id, ti.map_index, str(ti.state)] for ti in run.get_task_instances()]
-    with create_session() as session:
-        events = [event.extra for event in session.query(AssetEvent)]
-        waiting = [row.target_dag_id for row in session.query(AssetDagRunQueue)]
-    night = {"state": str(run.state), "seconds": seconds, "tasks": tasks, "events": events, "waiting": waiting}
-    print("NIGHT " + json.dumps(night), flush=True)
-"""
 CONSUMER = """
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import dag, task
@@ -60,48 +38,24 @@ def test_a_night_does_six_of_ten_shards_and_the_next_one_ends_in_seconds_without
     dags.mkdir()
     (dags / "nightly_reprocess.py").write_text((PROJECT / "dags" / "nightly_reprocess.py").read_text())
     (dags / "train_on_fresh_records.py").write_text(CONSUMER)
-    extra = {"region_name": "us-east-1", "endpoint_url": "http://127.0.0.1:1"}
-    connection = {"conn_type": "aws", "login": "testing", "password": "testing", "extra": extra}
-    done = subprocess.run(
-        [sys.executable, "-c", NIGHTS, dags],
-        env={
-            "PATH": os.environ["PATH"],
-            "AIRFLOW_HOME": str(tmp_path / "airflow"),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
-            "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
-            "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
-            "AIRFLOW_CONN_AWS_DEFAULT": json.dumps(connection),
-            "SHARDMILL_LAKE_ROOTS": "file:///",
-            "SHARDMILL_SOURCE_ROOTS": "file:///",
-            "SHARDMILL_NIGHTLY": json.dumps(asked),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=280,
-    )
-    nights = [json.loads(line[6:]) for line in done.stdout.splitlines() if line.startswith("NIGHT ")]
-    assert len(nights) == 2, done.stdout[-6000:] + done.stderr[-6000:]
-    first, second = nights
-    assert first["state"] == second["state"] == "success", done.stdout[-6000:]
-    batches = [index for name, index, state in first["tasks"] if name == "shards" and state == "success"]
-    assert batches == list(range(len(batches))) and batches
-    (event,) = first["events"]
+    first, second = run_dag(tmp_path, dags, "nightly_reprocess", [{}, {}], {"SHARDMILL_NIGHTLY": json.dumps(asked)})
+    assert first.state == second.state == "success", first
+    assert first.mapped and {(name, state) for name, _, state in first.mapped} == {("shards", "success")}
+    (event,) = first.events
     assert (event["fresh"], event["missing"]) == (10, "")
     assert event["train"]["shards"] == "000000..000009"
-    assert first["waiting"] == ["train_on_fresh_records"]
+    assert first.waiting == ["train_on_fresh_records"]
     assert event["run"].startswith("nightly_reprocess.")
-    assert {name: state for name, index, state in second["tasks"] if index == -1} == {
+    assert second.states == {
         "plan": "success",
         "shards": "skipped",
         "announce": "skipped",
         "count": "success",
         "report": "success",
     }
-    assert [index for _, index, _ in second["tasks"] if index != -1] == []
-    assert second["events"] == first["events"], "nothing is new"
-    assert second["seconds"] < 30
+    assert second.mapped == []
+    assert second.events == first.events, "nothing is new"
+    assert second.seconds < 30
     plans = sorted((tmp_path / "lake" / "runs").glob("nightly_reprocess.*/plan.json"), key=os.path.getmtime)
     assert [[shard["shard"] for shard in json.loads(path.read_text())["shards"]] for path in plans] == [list(DUE), []]
 

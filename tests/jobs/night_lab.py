@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partialmethod
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,11 @@ from shardmill.adapters.video.slots import Slot
 from shardmill.jobs.plan import plan_run
 from shardmill.jobs.sample import make_sample
 from shardmill.jobs.split import Splitting
-from shardmill.specs.shard_runs import NightlySpec
+from shardmill.specs.shard_runs import BackfillSpec, NightlySpec
 
 DONE, CHANGED, OLD_RECIPE, REJECTS, NEW = (0, 1, 2, 3), 4, 5, 6, (7, 8, 9)
 DUE = (CHANGED, OLD_RECIPE, REJECTS, *NEW)
+WorkersAsked = NightlySpec | BackfillSpec
 ANYWHERE = Access(roots=Roots(("file:///",), ("file:///",)))
 
 
@@ -36,12 +39,20 @@ class SlowSlot(Slot):
 
 def small(source: Path, lake: str, **asked: Any) -> NightlySpec:
     """Ask for small clips, that are made fast."""
+    return NightlySpec(**_small(source, lake) | asked)
+
+
+def small_range(source: Path, lake: str, **asked: Any) -> BackfillSpec:
+    """Ask a backfill for the same."""
+    return BackfillSpec(**_small(source, lake) | asked)
+
+
+def _small(source: Path, lake: str) -> dict[str, Any]:
     values: dict[str, Any] = {"preset": "ultrafast", "width": 64, "height": 32, "max_reject_share": 1.0}
-    values |= {"source": source.as_uri(), "labels": f"{source.as_uri()}/labels.csv", "lake": lake}
-    return NightlySpec(**values | asked)
+    return values | {"source": source.as_uri(), "labels": f"{source.as_uri()}/labels.csv", "lake": lake}
 
 
-def do(asked: NightlySpec, run: str) -> stages.OpenRun:
+def do(asked: WorkersAsked, run: str) -> stages.OpenRun:
     """Plan a run and do all its shards, as Airflow's tasks do."""
     planned = plan_run(asked, run, ANYWHERE)
     opened = stages.open_run(planned.spec_uri, lambda connection: ANYWHERE)
@@ -63,10 +74,17 @@ def make_due(source: Path, lake: str) -> None:
     """Do seven shards, and see to it that three of these are due again."""
     do(small(source, lake, shards="000005", crf=30.0), "older")
     do(small(source, lake, shards="000000..000004"), "before")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Splitting, "__init__", partialmethod(Splitting.__init__, open_cutter=SlowSlot))
+    with no_time():
         do(small(source, lake, shards="000006"), "slow")
     drop_a_video(source / "sample-000004.tar")
+
+
+@contextmanager
+def no_time() -> Iterator[None]:
+    """Refuse every video for lack of time, for the length of a with block."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Splitting, "__init__", partialmethod(Splitting.__init__, open_cutter=SlowSlot))
+        yield
 
 
 def drop_a_video(path: Path) -> None:

@@ -8,11 +8,13 @@ from jobs.night_lab import ANYWHERE, CHANGED, DONE, DUE, NEW, OLD_RECIPE, REJECT
 from shardmill import stages
 from shardmill.adapters import lake as commits
 from shardmill.adapters.access import Access
+from shardmill.adapters.label_tables import TABLE
 from shardmill.core.costs import BudgetError
 from shardmill.core.planning import BadRequestError
 from shardmill.jobs.collect_garbage import collect_garbage
 from shardmill.jobs.plan import find_fresh, plan_run
 from shardmill.jobs.report import write_report
+from shardmill.jobs.verify import verify
 from shardmill.specs.garbage import GarbageSpec
 
 
@@ -42,8 +44,7 @@ def test_a_night_does_exactly_what_is_due_and_says_why(night):
     assert why[CHANGED]["clips"] == "the source changed"
     assert why[OLD_RECIPE]["clips"] == "made by another recipe"
     assert why[REJECTS]["clips"] == "rejects of revision 0 may pass now"
-    assert [line for line in lines if line.startswith("did")] == ["did 6 of 6 shards"]
-    assert any(line.startswith("shard 000006: did") for line in lines)
+    assert sorted(line[:17] for line in lines if ": did (" in line) == [f"shard {shard:06d}: did" for shard in DUE]
 
 
 def test_a_night_touches_no_shard_that_is_done(night):
@@ -89,6 +90,17 @@ def test_its_recipes_are_referred_to_while_it_may_be_at_work(night):
     collect_garbage(spec, None, collected.append)
     for folder in (f"clips/sample/{asked.split_recipe.hash}", f"features/sample/{records}"):
         assert f"left alone {folder}: named, but the run before refers to it" in collected
+
+
+def test_a_night_is_verified_and_a_table_of_other_labels_is_found(night):
+    _, opened, _ = night
+    assert verify(opened.run.folder).is_whole
+    key = f"runs/night/{TABLE}"
+    content = opened.lake.get(key)
+    opened.lake.put(key, content.replace(b"sunset", b"sunrise"))
+    (broken,) = [one for one in verify(opened.run.folder).findings if one.is_broken]
+    opened.lake.put(key, content)
+    assert broken.kind == "damaged" and "of the plan" in broken.message
 
 
 def test_a_plan_of_a_night_stays_as_it_was_frozen(night, source):

@@ -153,8 +153,15 @@ def _start(name: str, argv: list[str], settings: Mapping[str, str], folder: Path
 
 
 @contextmanager
-def airflow_lab(folder: Path) -> Iterator[AirflowLab]:
-    """Run the stack for the length of a with block; afterwards nothing of it is left."""
+def airflow_lab(
+    folder: Path, dags: Path | None = None, dag: str = DAG, more: Mapping[str, str] | None = None
+) -> Iterator[AirflowLab]:
+    """Run the stack for the length of a with block; afterwards nothing of it is left.
+
+    Args:
+        dags: the DAGs folder, of which ``dag`` is awaited; None for that of the clusters.
+        more: of the environment of Airflow's processes.
+    """
     (folder / "crash").mkdir(parents=True)
     running: dict[str, subprocess.Popen[bytes]] = {}
     with local_cloud(folder / "aws") as cloud:
@@ -165,18 +172,19 @@ def airflow_lab(folder: Path) -> Iterator[AirflowLab]:
             postgres.create_database(folder)
             airflow = Airflow(project_folder(), folder, free_port(0), cloud.endpoint)
             settings = environment(airflow) | {
-                "AIRFLOW__CORE__DAGS_FOLDER": str(Path(__file__).parent / "dags"),
+                "AIRFLOW__CORE__DAGS_FOLDER": str(dags or Path(__file__).parent / "dags"),
                 FOLDER: str(folder / "crash"),
                 # What a killed process had taken on is noticed sooner; not below the fence of a worker's own.
                 "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "120",
                 "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "60",
                 "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "120",
+                **(more or {}),
             }
             subprocess.run(command("db", "migrate"), env=settings, check=True, capture_output=True)
             for name in PROCESSES:
                 running[name] = _start(name, command(*PROCESSES[name]), settings, folder)
             with AirflowApi(airflow.url, USER, keys(folder)["password"]) as api:
-                _wait_until_ready(api, running, folder)
+                _wait_until_ready(api, running, folder, dag)
                 yield AirflowLab(cloud, api, folder, settings, running)
         finally:
             for process in reversed(running.values()):
@@ -187,9 +195,9 @@ def airflow_lab(folder: Path) -> Iterator[AirflowLab]:
             kill_until_gone(lambda: {info for one in running.values() for info in process_tree(one.pid)})
 
 
-def _wait_until_ready(api: AirflowApi, running: Mapping[str, subprocess.Popen[bytes]], folder: Path) -> None:
+def _wait_until_ready(api: AirflowApi, running: Mapping[str, subprocess.Popen[bytes]], folder: Path, dag: str) -> None:
     give_up = time.monotonic() + _PATIENCE
-    while not (api.is_healthy() and api.has_dag(DAG)):
+    while not (api.is_healthy() and api.has_dag(dag)):
         for name, process in running.items():
             assert process.poll() is None, tail(folder / f"{name}.log")
         assert time.monotonic() < give_up, {name: tail(folder / f"{name}.log", 5) for name in running}

@@ -10,7 +10,7 @@ from shardmill.core.estimates import Load, both_text, core_hours_to_describe, co
 from shardmill.core.page_text import size_text
 from shardmill.core.side_costs import side_costs
 from shardmill.specs.prices import Prices, Span
-from shardmill.specs.run import PlannedShard
+from shardmill.specs.run import PlannedCost, PlannedShard
 from shardmill.specs.video_pipeline import VideoRun
 
 
@@ -25,6 +25,8 @@ class ShardForecast:
     """Beside the workers, as far as prices are known."""
     unknown: tuple[str, ...] = ()
     """What has no price, each by its place in the price file."""
+    costs: tuple[PlannedCost, ...] = ()
+    """What the USD are made of."""
 
 
 def forecast_shards(load: Load[VideoRun], prices: Prices, cores: int) -> Iterator[ShardForecast]:
@@ -48,6 +50,7 @@ def forecast_shards(load: Load[VideoRun], prices: Prices, cores: int) -> Iterato
             hours=(sum(span[0] for span in spans) / cores, sum(span[1] for span in spans) / cores),
             usd=(sum(span[0] for span in usd), sum(span[1] for span in usd)),
             unknown=tuple(dict.fromkeys(place for cost in costs for place in cost.unknown)),
+            costs=costs,
         )
 
 

@@ -19,8 +19,8 @@ from shardmill.laptop.postgres import connection_uri
 USER = "admin"
 LINEAGE = "SHARDMILL_LINEAGE"
 _TAKEN_OVER = ("SHARDMILL_NOTIFY_", "AIRFLOW_CONN_")
-NIGHTLY = ("SHARDMILL_NIGHTLY", "SHARDMILL_NIGHTLY_CRON")
-"""What scheduled nights ask, and when."""
+SHARD_RUNS = ("SHARDMILL_NIGHTLY", "SHARDMILL_NIGHTLY_CRON", "SHARDMILL_BACKFILL_TASKS")
+"""What scheduled nights ask, and when; how many tasks of a backfill are at work."""
 SOURCE_ROOT, LAKE_ROOT = "s3://shardmill-source", "s3://shardmill-lake"
 PROCESSES = {
     "api-server": ("api-server",),
@@ -96,7 +96,7 @@ def environment(airflow: Airflow, caller: Mapping[str, str] = os.environ) -> dic
     home, made = airflow.state / "airflow", keys(airflow.state)
     passwords = home / "passwords.json"
     _write_private(passwords, json.dumps({USER: made["password"]}))
-    own = ("HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", UNSANDBOXED_OK, *NIGHTLY)
+    own = ("HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", UNSANDBOXED_OK, *SHARD_RUNS)
     kept = {name: value for name, value in caller.items() if name in own or name.startswith(_TAKEN_OVER)}
     settings = {
         "CORE__DAGS_FOLDER": airflow.project / "dags",

@@ -9,7 +9,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from shardmill.specs.cluster_run import ClusterRun
 from shardmill.specs.manifest import SourceObject
 from shardmill.specs.prices import Span
-from shardmill.specs.shard_runs import NightlySpec
+from shardmill.specs.shard_runs import BackfillSpec, NightlySpec
 from shardmill.specs.train_on_records import TrainOnRecordsSpec
 from shardmill.specs.value import Name, Sealed, Spec
 from shardmill.specs.video_pipeline import VideoPipelineSpec, VideoRun
@@ -28,7 +28,11 @@ def pipeline_of(asked: Any) -> str:
 
 TRAINING = ("video_pipeline", "train_on_records")
 """Kinds of runs that train a model, on a cluster."""
-VideoAsked = Annotated[VideoPipelineSpec, Tag(TRAINING[0])] | Annotated[NightlySpec, Tag("nightly_reprocess")]
+VideoAsked = (
+    Annotated[VideoPipelineSpec, Tag(TRAINING[0])]
+    | Annotated[NightlySpec, Tag("nightly_reprocess")]
+    | Annotated[BackfillSpec, Tag("backfill_shards")]
+)
 """Of runs that begin with videos."""
 Asked = Annotated[VideoAsked | Annotated[TrainOnRecordsSpec, Tag(TRAINING[1])], Discriminator(pipeline_of)]
 

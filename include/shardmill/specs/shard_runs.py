@@ -18,6 +18,8 @@ class WorkersRun(VideoRun):
     """Airflow's workers do it: what has outgrown them goes through video_pipeline."""
     labels: OptionalUri = in_section("Data", "s3://shardmill-source/sample/labels.csv")
     """A CSV of `video_id,label|label`; needed, for a recipe's labels must not depend on which shards are due."""
+    min_batches: int = in_section("Data", 16, ge=1, le=1000)
+    """Batches at least, where there are so many shards: so many tasks can be at work, and so little is repeated."""
     cores: int = in_section("Guards", 2, ge=1, le=100_000)
     """Cores that the workers have for it together: hours are estimated by them."""
     max_usd: float = in_section("Guards", 0.0, ge=0, le=1_000_000)
@@ -49,3 +51,18 @@ class NightlySpec(WorkersRun):
     """Hours that the night's shards may take on `cores`, as estimated at the slowest rate that is likely."""
     missing_ok: int = in_section("Guards", 0, ge=0, le=1_000_000)
     """Training may follow when all shards of the range but at most so many are fresh."""
+
+
+class BackfillSpec(WorkersRun):
+    """Make the records of a range of shards, of those that are not done yet."""
+
+    pipeline: Literal["backfill_shards"] = "backfill_shards"
+    """Tells this kind of run from the others in its record."""
+    preview: bool = in_section("Guards", True)
+    """Only say what would be done: shards, bytes, hours, USD. Nothing runs; take it out to begin."""
+    canary: bool = in_section("Guards", True)
+    """Do the first shard alone and hold its time, rejects and USD against the plan before the others begin."""
+    canary_factor: float = in_section("Guards", 3.0, ge=1, le=1000)
+    """How many times the most likely time (and a minute) and USD the canary may take."""
+    canary_reject_share: float = in_section("Guards", 0.1, ge=0, le=1)
+    """Share of the canary's videos that may be refused."""

@@ -15,10 +15,11 @@ from shardmill.adapters.store import MissingObjectError, Store, StoreSettings, r
 from shardmill.core import layout, planning
 from shardmill.core.labels import LabelError, LabelTable
 from shardmill.core.shard_states import ShardStates
+from shardmill.jobs.plan.backfill import plan_backfill
 from shardmill.jobs.plan.night import plan_night
 from shardmill.jobs.plan.survey import survey
 from shardmill.specs.run import RunPlan, RunSpec, VideoAsked
-from shardmill.specs.shard_runs import NightlySpec, WorkersRun
+from shardmill.specs.shard_runs import BackfillSpec, NightlySpec, WorkersRun
 from shardmill.specs.video_pipeline import VideoPipelineSpec, VideoRun
 
 __all__ = ["Planned", "look", "plan_run", "run_name"]
@@ -62,7 +63,7 @@ def plan_run(asked: VideoAsked, run_id: str, access: Access | None = None) -> Pl
     Raises:
         BadRequestError: a place that may not be used, nothing to do, an absent shard, an unreadable label table, what
             the trainer does not do, or a run of this name that asked for something else.
-        BudgetError: a limit in USD that cannot be held, for prices are missing.
+        BudgetError: more than `max_usd`, or prices are missing that it would take to know.
     """
     access = access or Access()
     if isinstance(asked, VideoPipelineSpec):
@@ -76,8 +77,22 @@ def plan_run(asked: VideoAsked, run_id: str, access: Access | None = None) -> Pl
         labels = label_table(lake, run)
     _check_extractor(asked)
     plan = _freeze_plan(lake, run, labels.digest if labels else "", access)
+    return Planned(run, plan, _batches(asked, plan))
+
+
+def _batches(asked: VideoAsked, plan: RunPlan) -> list[list[int]]:
     sizes = {planned.shard: planned.source.size for planned in plan.unfinished}
-    return Planned(run, plan, planning.batch_shards(sizes, asked.batch_mb * planning.MEGABYTE))
+    aim = asked.batch_mb * planning.MEGABYTE
+    if isinstance(asked, BackfillSpec):
+        if asked.preview:
+            return []
+        if asked.canary and sizes:
+            del sizes[min(sizes)]
+    if isinstance(asked, WorkersRun):
+        aim = min(aim, max(1, sum(sizes.values()) // asked.min_batches))
+    batches = planning.batch_shards(sizes, aim)
+    # A night goes through its shards upwards: who goes the other way meets it at one shard, and else finds things done.
+    return [batch[::-1] for batch in batches] if isinstance(asked, BackfillSpec) else batches
 
 
 def _check_roots(asked: VideoRun, roots: Roots) -> None:
@@ -114,6 +129,9 @@ def _freeze_plan(lake: Store, run: RunSpec, labels: str, access: Access) -> RunP
     if isinstance(asked, NightlySpec):
         night = plan_night(asked, found, access)
         shards, notes = night.planned, (*notes, *night.lines())
+    if isinstance(asked, BackfillSpec):
+        due, line = plan_backfill(asked, found, access)
+        shards, notes = due, (*notes, line)
     return run_folder.freeze(lake, run.run, "plan.json", RunPlan(shards=shards, notes=notes, labels=labels))
 
 

@@ -20,7 +20,12 @@ ORDER = ("plan.json", TABLE, "labels.json", "records.json", "model/model.json", 
 """A run froze these one after the other: where one is there, those before it have to be."""
 RECORD_ORDER = ("files.json", "found.json", "records.json", "model/model.json", "metrics.json")
 """The same, of a run that trains on records that were there."""
+SHARDS_ORDER = (TABLE, "plan.json")
+"""The same, of a run that ends with records."""
+ORDERS = {"train_on_records": RECORD_ORDER, "nightly_reprocess": SHARDS_ORDER, "backfill_shards": SHARDS_ORDER}
+SHARDS_OTHERS = ("fresh.json", "canary.json")
 OTHERS = (
+    *SHARDS_OTHERS,
     *("spec.json", "clusters.json", "spent.json", "predictions.json", "curves.json"),
     *("history.json", "result.json", "report.html"),
 )
@@ -60,7 +65,7 @@ class _Run:
         if spec is not None and spec.value.folder != self._walk.lake.uri_of(self._folder):
             self._ledger.find("mismatch", self._key("spec.json"), f"it is the spec of {spec.value.folder}", ())
         on_records = spec is not None and spec.value.pipeline == "train_on_records"
-        self._order = RECORD_ORDER if on_records else ORDER
+        self._order = ORDERS.get(spec.value.pipeline, ORDER) if spec is not None else ORDER
         expected = self._expected(needs_model)
         model, chain = self._model(expected)
         records = self._read("records.json", RecordSet, expected, chain)
@@ -72,9 +77,9 @@ class _Run:
             if labels is not None:
                 claims = lineage.check_labels(records.value, labels.value, spec.value)
                 self._ledger.claim(claims, self._key("records.json"), chain)
-        if TABLE in expected:
-            self._table(labels)
         plan = self._read("plan.json", RunPlan, expected, self._start)
+        if TABLE in expected:
+            self._table(labels, plan)
         if records is not None and on_records:
             verify_files(self._walk, self._ledger, records.value, (*chain, self._uri("records.json")))
         elif records is not None:
@@ -84,7 +89,7 @@ class _Run:
     def _expected(self, needs_model: bool) -> set[str]:
         """Give the names that have to be there."""
         last = max((number for number, name in enumerate(self._order) if name in self._sizes), default=-1)
-        if needs_model or "predictions.json" in self._sizes:
+        if MODEL in self._order and (needs_model or "predictions.json" in self._sizes):
             last = max(last, self._order.index(MODEL))
         return {*self._order[: last + 1], *(["predictions.json"] if "metrics.json" in self._sizes else [])}
 
@@ -128,7 +133,7 @@ class _Run:
         elif self._walk.how.deep:
             self._ledger.hash_object(self._key(name), sha256, chain)
 
-    def _table(self, labels: Read[RunLabels] | None) -> None:
+    def _table(self, labels: Read[RunLabels] | None, plan: Read[RunPlan] | None) -> None:
         chain = (*self._start, self._uri("labels.json"))
         if TABLE not in self._sizes:
             self._ledger.find("missing", self._key(TABLE), "expected the run's label table, found nothing", chain)
@@ -142,6 +147,9 @@ class _Run:
             return
         if labels is not None and (table.digest, table.vocabulary) != (labels.value.digest, labels.value.vocabulary):
             message = f"expected the digest {labels.value.digest}, found {table.digest}"
+            self._ledger.find("damaged", self._key(TABLE), message, chain)
+        elif labels is None and plan is not None and plan.value.labels not in ("", table.digest):
+            message = f"expected the digest {plan.value.labels} of the plan, found {table.digest}"
             self._ledger.find("damaged", self._key(TABLE), message, chain)
 
     def _records(self, records: RecordSet, plan: Read[RunPlan] | None, chain: Chain) -> None:
