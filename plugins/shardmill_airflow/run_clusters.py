@@ -94,11 +94,10 @@ def cluster_spec(run: RunSpec, work: Work, image_id: str, region: str, deadline:
     Raises:
         BadRequestError: naming the field.
     """
-    from pydantic import ValidationError
-
     from shardmill.adapters.code_archive import EVENT_LOGS
     from shardmill.core.planning import BadRequestError
     from shardmill.specs.cluster import ClusterSpec
+    from shardmill.specs.mistakes import MistakesError, read_spec
 
     asked = run.on_cluster
     shared = set(ClusterSpec.model_fields) & set(type(asked).model_fields)
@@ -119,9 +118,9 @@ def cluster_spec(run: RunSpec, work: Work, image_id: str, region: str, deadline:
         "deadline": (deadline or datetime.now(UTC) + timedelta(hours=asked.max_hours)).isoformat(timespec="seconds"),
     }
     try:
-        cluster = ClusterSpec(**values)
-    except ValidationError as error:
-        raise BadRequestError("; ".join(item["msg"] for item in error.errors())) from error
+        cluster = read_spec(ClusterSpec, values)
+    except MistakesError as error:
+        raise BadRequestError(str(error)) from error
     return cluster.model_copy(update={"bootstrap": _bootstrap(cluster, asked.lake)})
 
 

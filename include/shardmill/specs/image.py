@@ -17,6 +17,7 @@ class ImageSpec(NotifySpec):
     base: str = in_section(
         "What",
         BASE_NAMES,
+        title="Base image",
         pattern=r"^(ami-[0-9a-f]{8,17}|[A-Za-z0-9()./_*?-]{3,128})$",
         examples=[BASE_NAMES, "ami-0123456789abcdef0"],
     )
@@ -27,7 +28,7 @@ class ImageSpec(NotifySpec):
     """Root volume of the image in GiB; a cluster's `root_volume_gib` must be as large at least."""
     release_label: str = in_section("What", "emr-7.13.0", pattern=r"^emr-[a-z0-9.-]{3,30}$", examples=["emr-7.13.0"])
     """EMR release by whose rules the image is checked."""
-    lock: OptionalUri = in_section("Data", "")
+    lock: OptionalUri = in_section("Data", "", title="List of packages")
     """Hashed list of Python packages; empty for `requirements-cluster.txt` (with a GPU, the CUDA libraries too)."""
     wheels: OptionalUri = in_section("Data", "")
     """Folder of wheels in a bucket to install from, for subnets without the internet; empty for PyPI."""

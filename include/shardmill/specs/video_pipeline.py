@@ -45,7 +45,7 @@ class VideoWork(Spec):
     """Quality of the H.264 encoder: lower is better and larger."""
     max_part_mb: int = in_section("Split", 256, title="Size of a part (MB)", ge=1, le=4096)
     """Clips are packed into parts of about so many megabytes; a retry redoes at most one of them."""
-    fused: bool = in_section("Split", False)
+    fused: bool = in_section("Split", False, title="Records while cutting")
     """Make a shard's records on the worker that cuts it, out of one decoding of its clips; needs `labels`."""
     where: Literal["workers", "cluster"] = in_section("Split", "workers", title="Where videos are cut", names=PLACES)
     """Where videos are cut: by Airflow's `workers`, or by a Spark job on a `cluster` of the run, a task a shard."""
