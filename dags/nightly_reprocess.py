@@ -30,13 +30,15 @@ from shardmill_airflow.nightly_settings import nightly_form, nightly_timetable
 from shardmill_airflow.notifying import watched
 from shardmill_airflow.outcomes import remember_failure
 
+FORM = nightly_form()
+
 
 @dag(
     schedule=nightly_timetable(),
     catchup=False,
     max_active_runs=1,
     is_paused_upon_creation=True,
-    params=nightly_form(),
+    params=FORM,
     tags=["shardmill", "video"],
     doc_md=__doc__,
     dagrun_timeout=timedelta(days=7),
@@ -50,7 +52,7 @@ from shardmill_airflow.outcomes import remember_failure
         "priority_weight": 10,
         "weight_rule": "absolute",
     },
-    **watched(),
+    **watched(FORM["notify_after_hours"].value),
 )
 def nightly_reprocess() -> None:
     planned: Any = shard_tasks.plan_nightly().as_setup()
