@@ -625,12 +625,34 @@ def test_a_first_run_says_that_there_is_none_before(whole):
     assert "This is the first run of this data set in the lake." in read_page(whole)[1].text
 
 
+def kept_of(made: RunOnDisk) -> RunResult:
+    return RunResult.from_json(made.lake.get(f"runs/{made.run.run}/result.json"))
+
+
 def test_what_a_run_came_to_is_kept_for_the_next(whole):
+    whole.lake.delete([f"runs/{whole.run.run}/result.json"])
     write_report(whole.lake, whole.run, DONE, took=61.0)
-    kept = RunResult.from_json(whole.lake.get(f"runs/{whole.run.run}/result.json"))
+    kept = kept_of(whole)
     assert (kept.state, kept.took, kept.rejects) == ("succeeded", 61.0, {"clips, not_a_video": 1})
     assert kept.counts["clips"] == 24 and kept.counts["bytes of records"] == 10_000
     assert kept.seconds["split"] == 5.0
+
+
+def test_a_report_that_is_made_again_keeps_the_time_that_the_work_took(tmp_path):
+    made = run_until(tmp_path, "train")
+    failed = [TaskOutcome("train", "failed", 9.0)]
+    write_report(made.lake, made.run, failed, took=5.0)
+    assert (kept_of(made).state, kept_of(made).took) == ("failed", 5.0)
+    made.evaluate()
+    write_report(made.lake, made.run, DONE, took=60.0)
+    write_report(made.lake, made.run, [TaskOutcome("train", "success", 0.1)], took=99.0)
+    assert (kept_of(made).state, kept_of(made).took, kept_of(made).seconds["train"]) == ("succeeded", 60.0, 2.5)
+    made.put("spent.json", RunSpent(clusters=(spent_cluster(),), looked="now"))
+    write_report(made.lake, made.run, DONE, took=61.0)
+    assert (kept_of(made).usd, kept_of(made).took) == (1.25, 61.0), "what it came to is another"
+    made.lake.put(f"runs/{made.run.run}/result.json", b"{damaged")
+    write_report(made.lake, made.run, DONE, took=62.0)
+    assert kept_of(made).took == 62.0
 
 
 def test_a_training_that_broke_off_shows_the_epochs_that_it_came_to(tmp_path):
