@@ -18,9 +18,12 @@ import pytest
 
 from shardmill.adapters import lake as commits
 from shardmill.adapters import playable
+from shardmill.adapters.report_page import render
 from shardmill.adapters.store import Store
 from shardmill.core import layout
+from shardmill.core.page_making import Told, make_page
 from shardmill.core.page_text import size_text
+from shardmill.core.report import Found
 from shardmill.core.side_costs import STORAGE
 from shardmill.jobs.report import TaskOutcome, summarise, write_report
 from shardmill.specs.curves import LabelCurve, LabelCurves, PrecisionRecall
@@ -701,3 +704,27 @@ def test_the_curves_of_the_page_are_those_that_evaluation_kept(tmp_path):
 def test_the_whole_page_stays_small_enough_to_be_sent(whole):
     assert len(read_page(whole, DONE)[0]) < 200_000
     assert 18 * (playable.MAX_BYTES + 12_000) * 4 / 3 < 4_000_000, "18 videos of the largest size"
+
+
+@pytest.mark.parametrize(
+    ("odd", "says"),
+    [
+        (0, "70 more shards without rejects, complete and in balance, are left out"),
+        (3, "67 more shards without rejects, complete and in balance, are left out"),
+        (65, "5 more shards with rejects, unfinished or out of balance are left out, and 5 with nothing of that"),
+        (70, "10 more shards with rejects, unfinished or out of balance are left out."),
+    ],
+)
+def test_of_many_shards_it_is_said_what_kind_are_left_out(odd, says):
+    plan = RunPlan(shards=tuple(PlannedShard(shard=n, source=SOURCE) for n in range(70)))
+    reject = Reject(key="k", reason="damaged", message="m")
+
+    def manifest(stage, n):
+        rejects = (reject,) if stage == "clips" and n < odd else ()
+        values = {"stage": stage, "dataset": "d", "shard": n, "revision": 0, "source": SOURCE, "parts": ()}
+        return Manifest(**values, samples_in=1 if stage == "raw" else len(rejects), rejects=rejects)
+
+    stages = {stage: {n: manifest(stage, n) for n in range(70)} for stage in ("raw", "clips", "features")}
+    run = RunSpec(run="r", started="2026-11-21T01:00:00+00:00", asked=VideoPipelineSpec())
+    page = render(make_page(Found(run, plan=plan, manifests=stages), Told(), ())).decode()
+    assert says in page
