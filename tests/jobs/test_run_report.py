@@ -18,9 +18,12 @@ import pytest
 
 from shardmill.adapters import lake as commits
 from shardmill.adapters import playable
+from shardmill.adapters.report_page import render
 from shardmill.adapters.store import Store
 from shardmill.core import layout
+from shardmill.core.page_making import Told, make_page
 from shardmill.core.page_text import size_text
+from shardmill.core.report import Found
 from shardmill.core.side_costs import STORAGE
 from shardmill.jobs.report import TaskOutcome, summarise, write_report
 from shardmill.specs.curves import LabelCurve, LabelCurves, PrecisionRecall
@@ -625,12 +628,34 @@ def test_a_first_run_says_that_there_is_none_before(whole):
     assert "This is the first run of this data set in the lake." in read_page(whole)[1].text
 
 
+def kept_of(made: RunOnDisk) -> RunResult:
+    return RunResult.from_json(made.lake.get(f"runs/{made.run.run}/result.json"))
+
+
 def test_what_a_run_came_to_is_kept_for_the_next(whole):
+    whole.lake.delete([f"runs/{whole.run.run}/result.json"])
     write_report(whole.lake, whole.run, DONE, took=61.0)
-    kept = RunResult.from_json(whole.lake.get(f"runs/{whole.run.run}/result.json"))
+    kept = kept_of(whole)
     assert (kept.state, kept.took, kept.rejects) == ("succeeded", 61.0, {"clips, not_a_video": 1})
     assert kept.counts["clips"] == 24 and kept.counts["bytes of records"] == 10_000
     assert kept.seconds["split"] == 5.0
+
+
+def test_a_report_that_is_made_again_keeps_the_time_that_the_work_took(tmp_path):
+    made = run_until(tmp_path, "train")
+    failed = [TaskOutcome("train", "failed", 9.0)]
+    write_report(made.lake, made.run, failed, took=5.0)
+    assert (kept_of(made).state, kept_of(made).took) == ("failed", 5.0)
+    made.evaluate()
+    write_report(made.lake, made.run, DONE, took=60.0)
+    write_report(made.lake, made.run, [TaskOutcome("train", "success", 0.1)], took=99.0)
+    assert (kept_of(made).state, kept_of(made).took, kept_of(made).seconds["train"]) == ("succeeded", 60.0, 2.5)
+    made.put("spent.json", RunSpent(clusters=(spent_cluster(),), looked="now"))
+    write_report(made.lake, made.run, DONE, took=61.0)
+    assert (kept_of(made).usd, kept_of(made).took) == (1.25, 61.0), "what it came to is another"
+    made.lake.put(f"runs/{made.run.run}/result.json", b"{damaged")
+    write_report(made.lake, made.run, DONE, took=62.0)
+    assert kept_of(made).took == 62.0
 
 
 def test_a_training_that_broke_off_shows_the_epochs_that_it_came_to(tmp_path):
@@ -679,3 +704,27 @@ def test_the_curves_of_the_page_are_those_that_evaluation_kept(tmp_path):
 def test_the_whole_page_stays_small_enough_to_be_sent(whole):
     assert len(read_page(whole, DONE)[0]) < 200_000
     assert 18 * (playable.MAX_BYTES + 12_000) * 4 / 3 < 4_000_000, "18 videos of the largest size"
+
+
+@pytest.mark.parametrize(
+    ("odd", "says"),
+    [
+        (0, "70 more shards without rejects, complete and in balance, are left out"),
+        (3, "67 more shards without rejects, complete and in balance, are left out"),
+        (65, "5 more shards with rejects, unfinished or out of balance are left out, and 5 with nothing of that"),
+        (70, "10 more shards with rejects, unfinished or out of balance are left out."),
+    ],
+)
+def test_of_many_shards_it_is_said_what_kind_are_left_out(odd, says):
+    plan = RunPlan(shards=tuple(PlannedShard(shard=n, source=SOURCE) for n in range(70)))
+    reject = Reject(key="k", reason="damaged", message="m")
+
+    def manifest(stage, n):
+        rejects = (reject,) if stage == "clips" and n < odd else ()
+        values = {"stage": stage, "dataset": "d", "shard": n, "revision": 0, "source": SOURCE, "parts": ()}
+        return Manifest(**values, samples_in=1 if stage == "raw" else len(rejects), rejects=rejects)
+
+    stages = {stage: {n: manifest(stage, n) for n in range(70)} for stage in ("raw", "clips", "features")}
+    run = RunSpec(run="r", started="2026-11-21T01:00:00+00:00", asked=VideoPipelineSpec())
+    page = render(make_page(Found(run, plan=plan, manifests=stages), Told(), ())).decode()
+    assert says in page

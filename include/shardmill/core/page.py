@@ -145,6 +145,8 @@ class Page:
     flow: tuple[FlowStep, ...]
     shards: tuple[ShardRow, ...]
     shards_left_out: int
+    odd_left_out: int
+    """Those of them that somebody should look at."""
     rejects: tuple[RejectGroup, ...]
     tasks: tuple[TaskRow, ...]
     costs: CostTable | None

@@ -94,6 +94,7 @@ def make_page(found: Found, told: Told, groups: Sequence[ShownGroup]) -> Page:
         flow=flow(found),
         shards=kept,
         shards_left_out=len(rows) - len(kept),
+        odd_left_out=sum(row.odd for row in rows) - sum(row.odd for row in kept),
         rejects=group_rejects(found.manifests),
         record_rejects=_record_rejects(found),
         tasks=tasks,

@@ -20,6 +20,7 @@ from shardmill.specs.curves import LabelCurves
 from shardmill.specs.manifest import Manifest, Stage, Video
 from shardmill.specs.record_files import FoundRecords
 from shardmill.specs.records import MetricsReport, ModelManifest, Predictions, RecordSet
+from shardmill.specs.result import RunResult
 from shardmill.specs.run import RunClusters, RunLabels, RunPlan, RunSpec
 from shardmill.specs.spent import RunSpent
 from shardmill.specs.training_run import TrainingHistory
@@ -94,9 +95,20 @@ def write_report(
         [ShownGroup(one.name, one.meaning, tuple(shown[said.video] for said in one.predictions)) for one in groups],
     )
     key = run_key(run.run, REPORT)
-    lake.put(run_key(run.run, RESULT), result_of(found, told).to_json())
+    _keep_result(lake, run, result_of(found, told))
     lake.put(key, render(page))
     return lake.uri_of(key)
+
+
+def _keep_result(lake: Store, run: RunSpec, result: RunResult) -> None:
+    """Write down what the run came to, unless that is known: a cleared run that did nothing took no time for it."""
+    try:
+        known = find(lake, run.run, RESULT, RunResult)
+    except StoreError as error:
+        log.warning("%s; it is written anew", error)
+        known = None
+    if known is None or known.state != "succeeded" or known.outcome != result.outcome:
+        lake.put(run_key(run.run, RESULT), result.to_json())
 
 
 def _find(lake: Store, run: RunSpec, *, whole: bool) -> Found:

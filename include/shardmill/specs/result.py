@@ -8,7 +8,10 @@ from shardmill.specs.value import Sealed
 
 
 class RunResult(Sealed):
-    """The numbers of a run's report, stored as ``runs/<run>/result.json`` whenever a report is written."""
+    """The numbers of a run's report, stored as ``runs/<run>/result.json`` by the report.
+
+    It is written again until the run succeeded, and then only where another report finds another outcome.
+    """
 
     state: str
     """`succeeded`, `failed`, `planned` or `unfinished`."""
@@ -22,3 +25,8 @@ class RunResult(Sealed):
     """Wall seconds from the run's start to its report; None where nobody told."""
     usd: float | None = None
     """Of its clusters; None where it had none."""
+
+    @property
+    def outcome(self) -> tuple[str, dict[str, int], dict[str, int], float | None]:
+        """All of it but the time it took."""
+        return self.state, self.counts, self.rejects, self.usd
