@@ -76,9 +76,11 @@ def test_behind_it_all_is_fresh_and_the_next_night_has_nothing_to_do(night, sour
 
 def test_its_report_is_written_and_counts_what_it_did(night):
     _, opened, _ = night
+    find_fresh(opened.lake, opened.run, Access())
     uri = write_report(opened.lake, opened.run, ())
     page = opened.lake.get(uri.removeprefix(f"{opened.lake.uri}/")).decode()
     assert "verdict succeeded" in page and "max_shards" in page
+    assert opened.plan.notes[-1] in page and "10 of 10 shards are fresh" in page
 
 
 def test_its_recipes_are_referred_to_while_it_may_be_at_work(night):

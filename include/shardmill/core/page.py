@@ -142,6 +142,8 @@ class Page:
     """Predictions that are known video by video."""
     hits: int
     """Those of them whose best label is right."""
+    notes: tuple[str, ...]
+    """What the plan found, and which shards are not fresh afterwards."""
     flow: tuple[FlowStep, ...]
     shards: tuple[ShardRow, ...]
     shards_left_out: int

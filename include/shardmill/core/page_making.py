@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from shardmill.core import charts
 from shardmill.core.cost_rows import cost_table
+from shardmill.core.freshness import fresh_lines
 from shardmill.core.page import Figure, Page, Section, Setting, ShownGroup
 from shardmill.core.page_model import MAX_LABEL_ROWS, curve_rows, label_rows, training_charts
 from shardmill.core.page_text import count_text, score_text
@@ -91,6 +92,7 @@ def make_page(found: Found, told: Told, groups: Sequence[ShownGroup]) -> Page:
         groups=tuple(groups),
         listed=len(found.predictions),
         hits=sum(prediction.hit for prediction in found.predictions),
+        notes=(*(found.plan.notes if found.plan else ()), *(fresh_lines(found.fresh) if found.fresh else ())),
         flow=flow(found),
         shards=kept,
         shards_left_out=len(rows) - len(kept),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import get_args
 
 from shardmill.specs.curves import LabelCurves
+from shardmill.specs.fresh import Fresh
 from shardmill.specs.manifest import Manifest, Reject, Stage
 from shardmill.specs.record_files import FoundRecords
 from shardmill.specs.records import EpochLoss, MetricsReport, ModelManifest, RecordSet
@@ -175,6 +176,8 @@ class Found:
     curves: LabelCurves | None = None
     earlier: Earlier | None = None
     predictions: tuple[Prediction, ...] = ()
+    fresh: Fresh | None = None
+    """Of a run that tells when training may follow."""
     found_records: FoundRecords | None = None
     """Of a run that trains on records that were there."""
 

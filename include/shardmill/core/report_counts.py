@@ -68,6 +68,7 @@ _ORDER = (
     *("plan", "plan_records", "budget", "hand_out", "ingest", "fetch", "find"),
     *("create_split_cluster", "split", "split_on_cluster", "delete_split_cluster", "label", "features", "select"),
     *("create_cluster", "train", "evaluate", "publish", "delete_cluster"),
+    *("canary", "shards", "announce", "count"),
 )
 """Of the pipelines' tasks; Airflow lists them in no order."""
 

@@ -17,6 +17,7 @@ from shardmill.core.page_making import Told, make_page, result_of
 from shardmill.core.report import STAGES, Found, Prediction, TaskOutcome
 from shardmill.core.showcase import choose_groups
 from shardmill.specs.curves import LabelCurves
+from shardmill.specs.fresh import Fresh
 from shardmill.specs.manifest import Manifest, Stage, Video
 from shardmill.specs.record_files import FoundRecords
 from shardmill.specs.records import MetricsReport, ModelManifest, Predictions, RecordSet
@@ -124,6 +125,7 @@ def _find(lake: Store, run: RunSpec, *, whole: bool) -> Found:
         labels=labels,
         manifests={stage: {n: one.manifest for n, one in found.items()} for stage, found in revisions.items()},
         sha256={stage: {n: one.sha256 for n, one in found.items()} for stage, found in revisions.items()},
+        fresh=find(lake, name, "fresh.json", Fresh),
         found_records=find(lake, name, "found.json", FoundRecords),
         records=find(lake, name, "records.json", RecordSet),
         model=model,
