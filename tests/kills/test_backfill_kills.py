@@ -117,7 +117,7 @@ def cuts(lab: AirflowLab, *runs: str) -> Counter[str]:
     found: Counter[str] = Counter()
     for log in (lab.folder / "airflow" / "logs").rglob("*.log"):
         if any(run in str(log) for run in runs):
-            found.update(re.findall(r"(video\d{6}): \d+ clips", log.read_text()))
+            found.update(re.findall(r"(video\d{6}): (?:\d+ clips|refused)", log.read_text()))
     return found
 
 
