@@ -64,7 +64,7 @@ def _plays_everywhere(clip: bytes) -> bool:
         context = video.codec_context
         sounds = [stream.codec_context.name for stream in container.streams.audio]
         plain = "mp4" in container.format.name and (context.name, context.pix_fmt) == ("h264", "yuv420p")
-        return plain and all(name == "aac" for name in sounds) and any(True for _ in container.decode(video))
+        return plain and all(name == "aac" for name in sounds) and sum(1 for _ in container.decode()) > 0
 
 
 def _encode(clip: bytes, quality: str) -> bytes:

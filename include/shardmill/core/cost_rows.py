@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from shardmill.core.estimates import STAGES
 from shardmill.core.page_text import duration_text
 from shardmill.core.plan_lines import plan_lines, span_text
-from shardmill.core.report import Found, TaskRow
+from shardmill.core.report import Found, TaskRow, written
 from shardmill.core.side_costs import GIB, STORAGE
-from shardmill.specs.manifest import Stage
 from shardmill.specs.prices import Span
-from shardmill.specs.run import PlannedCluster, PlannedCost, PlannedShard, PlannedStage, RunClusters
+from shardmill.specs.run import PlannedCluster, PlannedCost, PlannedStage, RunClusters
 from shardmill.specs.spent import RunSpent, SpentCluster
 
 _NOTHING = "nothing was to be done"
@@ -99,12 +98,9 @@ def _work(found: Found, planned: PlannedStage) -> Work:
         stored = found.stored if found.found_records else None
         return Work(planned.shards, None, planned.bytes, None, stored, planned.unit, why)
     done = [one for one in found.plan.shards if stage in one.todo and found.is_done(one, stage)]
-    read, written = sum(one.source.size for one in done), sum(_written(found, stage, one) for one in done)
-    return Work(planned.shards, len(done), planned.bytes, read, written, planned.unit, why)
-
-
-def _written(found: Found, stage: Stage, shard: PlannedShard) -> int:
-    return sum(part.size for part in found.manifests[stage][shard.shard].parts)
+    read = sum(one.source.size for one in done)
+    made = sum(written(found.manifests[stage][one.shard]) for one in done)
+    return Work(planned.shards, len(done), planned.bytes, read, made, planned.unit, why)
 
 
 def _cluster_rows(planned: PlannedCluster, found: Found) -> Iterator[CostRow]:

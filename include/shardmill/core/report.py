@@ -156,6 +156,11 @@ class Earlier:
     """Later runs that were passed over, for they had no metrics."""
 
 
+def written(manifest: Manifest) -> int:
+    """Count the bytes that a revision wrote: it lists the parts of older ones too, which lie in their folders."""
+    return sum(part.size for part in manifest.parts if f"/r{manifest.revision:03d}/" in part.name)
+
+
 @dataclass(frozen=True)
 class Found:
     """What a run left in the lake; what it did not come to is None or empty."""
@@ -222,14 +227,13 @@ class Found:
 
     @property
     def stored(self) -> int:
-        """Bytes of the parts of all shards that were to be done, at the stages where they were, or of copied files."""
+        """Bytes that were written for all shards that were to be done and are, or of copied files."""
         asked = self.run.asked
         if isinstance(asked, TrainOnRecordsSpec):
             return self.found_records.bytes if self.found_records and asked.copies else 0
         return sum(
-            part.size
-            for stage, by_shard in self.manifests.items()
-            for shard, manifest in by_shard.items()
-            if shard in self.to_do.get(stage, ())
-            for part in manifest.parts
+            written(self.manifests[stage][one.shard])
+            for stage in STAGES
+            for one in (self.plan.shards if self.plan else ())
+            if stage in one.todo and self.is_done(one, stage)
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from shardmill.core.report import Earlier, Found
@@ -12,7 +12,7 @@ from shardmill.specs.run import RunPlan, RunSpec
 from shardmill.specs.train_on_records import TrainOnRecordsSpec
 
 SCORES = {"gap": "GAP@20", "map": "mAP", "hit_at_1": "Hit@1", "perr": "PERR", "loss": "loss"}
-WORKING_TASKS = ("ingest", "fetch", "split", "split_on_cluster", "features", "train", "evaluate")
+WORKING_TASKS = ("ingest", "fetch", "split", "split_on_cluster", "features", "canary", "shards", "train", "evaluate")
 MOST_LABELS = 6
 """Labels that are named: those whose average precision moved the furthest."""
 _LEAST_MOVE = 0.0005
@@ -157,11 +157,14 @@ def _counts(before: RunResult | None, now: RunResult) -> Iterator[NumberChange]:
         return
     for name in dict.fromkeys((*now.counts, *before.counts)):
         yield NumberChange(name, before.counts.get(name), now.counts.get(name))
+    then, since = _rejects(before), _rejects(now)
     for name in dict.fromkeys((*now.rejects, *before.rejects)):
-        # A reason that is not named had no reject.
-        yield NumberChange(
-            f"rejects: {name}", before.rejects.get(name, 0), now.rejects.get(name, 0), more_is_better=False
-        )
+        yield NumberChange(f"rejects: {name}", then(name), since(name), more_is_better=False)
+
+
+def _rejects(result: RunResult) -> Callable[[str], int | None]:
+    """Count by reason: one that is not named had no reject, but in a run that did not come so far none is known."""
+    return lambda name: result.rejects.get(name, 0 if "rejects" in result.counts else None)
 
 
 def _seconds(before: RunResult | None, now: RunResult) -> Iterator[NumberChange]:

@@ -51,9 +51,9 @@ def state_of(found: Found, *, failed: bool) -> str:
     """Tell how a run stands: ``succeeded``, ``failed``, ``planned`` or ``unfinished``."""
     if failed:
         return "failed"
-    if found.metrics or isinstance(found.run.asked, WorkersRun):
-        return "succeeded"
-    return "planned" if found.run.is_dry and found.clusters else "unfinished"
+    if found.run.is_dry and (found.clusters or (found.plan and isinstance(found.run.asked, WorkersRun))):
+        return "planned"
+    return "succeeded" if found.metrics or isinstance(found.run.asked, WorkersRun) else "unfinished"
 
 
 def run_result(found: Found, tasks: Sequence[TaskRow], state: str, took: float | None) -> RunResult:

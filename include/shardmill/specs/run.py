@@ -83,6 +83,8 @@ class RunSpec(Sealed):
     @property
     def is_dry(self) -> bool:
         """Whether nothing was to be done but to plan."""
+        if isinstance(self.asked, BackfillSpec):
+            return self.asked.preview
         return isinstance(self.asked, ClusterRun) and self.asked.dry_run
 
     @property
