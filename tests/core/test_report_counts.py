@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from shardmill.core.page_text import change_text, hours_text, moment_text, number_text, printable
-from shardmill.core.report import Found, Prediction, TaskOutcome
+from shardmill.core.report import Found, Prediction, TaskOutcome, written
 from shardmill.core.report_counts import flow, group_rejects, shard_rows, task_rows
+from shardmill.core.run_counts import state_of
 from shardmill.core.showcase import choose_groups
 from shardmill.specs.manifest import Manifest, Part, Reject, SourceObject, Video
 from shardmill.specs.records import RecordPart, RecordSet
 from shardmill.specs.run import PlannedShard, RunPlan, RunSpec
+from shardmill.specs.shard_runs import BackfillSpec
 from shardmill.specs.video_pipeline import VideoPipelineSpec
 
 SOURCE = SourceObject(uri="file:///source/a-000000.tar", size=7, version="v")
@@ -221,3 +223,19 @@ def test_text_from_data_loses_what_could_turn_or_hide_it():
     assert printable("héllo 日本 ok") == "héllo 日本 ok"
     assert printable("x" * 400, 10) == "x" * 10 + "…"
     assert printable("x" * 10, 10) == "x" * 10
+
+
+def test_a_revision_wrote_only_the_parts_in_its_own_folder():
+    parts = [
+        Part(name=f"clips/d/x/000003/r{revision:03d}/p.tar", size=size, sha256="0" * 64, samples=1)
+        for revision, size in ((0, 1000), (1, 30))
+    ]
+    whole = manifest("clips", 3, ["a"])
+    assert written(whole.model_copy(update={"revision": 1, "parts": tuple(parts)})) == 30
+
+
+def test_a_preview_of_a_backfill_is_planned_and_not_a_success():
+    for preview, state in ((True, "planned"), (False, "succeeded")):
+        run = RunSpec(run="b", started="2026-11-22T00:00:00Z", asked=BackfillSpec(preview=preview))
+        assert run.is_dry == preview
+        assert state_of(Found(run, plan=planned(1)), failed=False) == state

@@ -111,17 +111,25 @@ def test_labels_are_named_by_how_far_they_moved():
 
 
 def test_counts_are_held_against_those_of_the_report_before():
-    result = RunResult(state="succeeded", counts={"clips": 10, "files": 1}, rejects={"clips, damaged": 2})
-    now = RunResult(state="succeeded", counts={"clips": 12, "labels": 3}, rejects={"clips, time_out": 1})
+    result = RunResult(state="succeeded", counts={"clips": 10, "rejects": 2}, rejects={"clips, damaged": 2})
+    now = RunResult(state="succeeded", counts={"clips": 12, "labels": 3, "rejects": 1}, rejects={"clips, time_out": 1})
     found = changes(Found(run("now"), earlier=Earlier(run("then"), result=result)), now)
     assert [(one.name, one.before, one.now, one.difference) for one in found.counts] == [
         ("clips", 10, 12, 2),
         ("labels", None, 3, None),
-        ("files", 1, None, None),
+        ("rejects", 2, 1, -1),
         ("rejects: clips, time_out", 0, 1, 1),
         ("rejects: clips, damaged", 2, 0, -2),
     ]
     assert [one.verdict for one in found.counts] == ["", "", "", "worse", "better"]
+
+
+def test_a_run_that_did_not_come_so_far_has_no_fewer_rejects():
+    result = RunResult(state="succeeded", counts={"rejects": 2}, rejects={"clips, damaged": 2})
+    now = RunResult(state="failed", counts={"shards": 3}, rejects={})
+    found = changes(Found(run("now"), earlier=Earlier(run("then"), result=result)), now)
+    by_name = {one.name: (one.before, one.now, one.verdict) for one in found.counts}
+    assert by_name["rejects: clips, damaged"] == (2, None, "")
 
 
 def test_a_move_that_is_not_seen_is_neither_better_nor_worse():

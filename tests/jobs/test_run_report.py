@@ -126,7 +126,11 @@ class RunOnDisk:
 
     def ingest(self) -> None:
         for shard in self.keys:
-            self.commit("raw", shard, (Part(name=f"raw/d/{shard}.tar", size=8_000_000, sha256="0" * 64, samples=1),))
+            self.commit(
+                "raw",
+                shard,
+                (Part(name=f"raw/d/{shard:06d}/r000/d-{shard:06d}.tar", size=8_000_000, sha256="0" * 64, samples=1),),
+            )
 
     def split(self) -> None:
         for shard, keys in self.keys.items():
