@@ -114,8 +114,15 @@ def _seconds_of(epoch: int | None, folder: Path) -> float | None:
 
 def _workers() -> list[psutil.Process]:
     """Give the processes that run tasks: children of Spark's daemon."""
-    found = [each for each in psutil.Process().children(recursive=True) if "pyspark.daemon" in " ".join(each.cmdline())]
+    found = [each for each in psutil.Process().children(recursive=True) if "pyspark.daemon" in _command(each)]
     return [each for each in found if any(each.ppid() == other.pid for other in found)]
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:  # it ended meanwhile
+        return ""
 
 
 if __name__ == "__main__":
