@@ -94,7 +94,8 @@ def check_none_above_caps(above: Mapping[int, str]) -> None:
         caps = ", ".join(dict.fromkeys(above.values()))
         names = " ".join(map(shard_name, list(above)[:_SHOWN])) + (" …" if len(above) > _SHOWN else "")
         raise TooLargeError(
-            f"{_shards(len(above))} passed over, for one alone is more than {caps}: {names}. No night will do them: "
+            f"{_shards(len(above))} passed over, for one alone is more than {caps}: {names}. "
+            f"No night will do {'it' if len(above) == 1 else 'them'}: "
             f"raise {', '.join(dict.fromkeys(cap.split()[0] for cap in above.values()))}, or make them by a backfill"
         )
 
