@@ -4,7 +4,8 @@
 that changed at the source, that an older recipe made, or that have rejects which may pass by themselves (three tries
 of a version of the source at most). `plan` says why for each. The oldest come first, up to *max shards*, *max hours*
 and *max usd*; the others wait for the next night. Each shard is taken in, cut and described by one task a batch;
-clearing a batch redoes only what is missing of it. A night without work ends in seconds.
+clearing a batch redoes only what is missing of it. A night without work ends in seconds. A shard that alone is more
+than a cap fails the night behind the others; one that failed in three nights is left until its source changes.
 
 **When:** by the cron in `SHARDMILL_NIGHTLY_CRON`, 02:00 UTC unless set, with the fields in `SHARDMILL_NIGHTLY` (JSON);
 the form's values otherwise. A night that still runs is not overtaken: the next one waits for its end. The DAG is
@@ -26,7 +27,7 @@ from typing import Any
 from airflow.sdk import dag
 
 from shardmill_airflow import shard_tasks, tasks
-from shardmill_airflow.nightly_settings import nightly_form, nightly_timetable
+from shardmill_airflow.nightly_settings import BUT_BACKFILLS, nightly_form, nightly_timetable
 from shardmill_airflow.notifying import watched
 from shardmill_airflow.outcomes import remember_failure
 
@@ -37,6 +38,7 @@ FORM = nightly_form()
     schedule=nightly_timetable(),
     catchup=False,
     max_active_runs=1,
+    allowed_run_types=BUT_BACKFILLS,
     is_paused_upon_creation=True,
     params=FORM,
     tags=["shardmill", "video"],
@@ -62,9 +64,9 @@ def nightly_reprocess() -> None:
     done: Any = shard_tasks.shards.partial(spec_uri=spec_uri).expand(batch=planned)
     report = tasks.report(spec_uri)
 
-    # What is fresh is told even where a batch failed; `count` then fails the run, for which it must be a leaf.
-    done >> [shard_tasks.announce(later), shard_tasks.count(later)]
-    done >> report.as_teardown(on_failure_fail_dagrun=True)
+    # What is fresh is told even where a batch failed; `count` then fails the run. The report tells of both and comes
+    # last; it must not count for the run's state, or these two would be no leaves any more, which do.
+    done >> [shard_tasks.announce(later), shard_tasks.count(later)] >> report.as_teardown()
 
 
 nightly_reprocess()

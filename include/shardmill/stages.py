@@ -12,7 +12,7 @@ from shardmill.adapters.run_folder import load, load_run
 from shardmill.adapters.store import Store, StoreSettings
 from shardmill.specs.record_files import RecordPlan
 from shardmill.specs.run import RunLabels, RunPlan, RunSpec
-from shardmill.specs.shard_runs import WorkersRun
+from shardmill.specs.shard_runs import NightlySpec, WorkersRun
 from shardmill.specs.video_pipeline import VideoRun
 
 if TYPE_CHECKING:
@@ -190,7 +190,30 @@ def through(opened: OpenRun, shards: Sequence[int], say: Say) -> str:
     The run's labels are known beforehand. What is done is skipped, stage by stage.
     """
     stages = _ingesting(opened), _splitting(opened, say), _describing(opened, opened.plan.labels, say)
-    return _tell("did", _each(shards, lambda shard: _Through(shard, [stage(shard) for stage in stages]), say), say)
+
+    def do(shard: int) -> ShardOutcome:
+        try:
+            return _Through(shard, [stage(shard) for stage in stages])
+        except unfit_errors() as error:
+            _remember(opened, shard, error, say)
+            raise
+
+    return _tell("did", _each(shards, do, say), say)
+
+
+def _remember(opened: OpenRun, shard: int, error: Exception, say: Say) -> None:
+    """Note that a night could not do a shard, for the nights that come."""
+    from shardmill.adapters.failed_shards import note_failure
+    from shardmill.adapters.store import StoreError
+
+    if not isinstance(opened.run.asked, NightlySpec):
+        return
+    planned = next(planned for planned in opened.plan.shards if planned.shard == shard)
+    try:
+        note_failure(opened.lake, opened.run, opened.plan.labels, planned, f"{type(error).__name__}: {error}")
+    except StoreError as missed:
+        # The shard's own error is what matters: it is raised.
+        say(f"shard {shard:06d}: its failure was not noted: {missed}")
 
 
 @dataclass(frozen=True)
@@ -272,6 +295,17 @@ def hopeless_errors() -> tuple[type[Exception], ...]:
     request = BadRequestError, ExtractorError
     shard = ChangedObjectError, DamagedTarError, EmptyShardError, TooManyRejectsError
     return *request, *shard, SandboxError, UnfitCpuError
+
+
+def unfit_errors() -> tuple[type[Exception], ...]:
+    """List the errors by which a shard itself is found unfit: neither the machine nor a service is what is wrong."""
+    from shardmill.adapters.store import DamagedObjectError
+    from shardmill.core.rejects import ReconcileError, RejectsMayPassError, TooManyRejectsError
+    from shardmill.core.tar_header import DamagedTarError
+    from shardmill.jobs.split import EmptyShardError
+
+    rejects = TooManyRejectsError, RejectsMayPassError
+    return DamagedTarError, DamagedObjectError, EmptyShardError, ReconcileError, *rejects
 
 
 def _each(shards: Sequence[int], work: Work, say: Say) -> list[ShardOutcome]:

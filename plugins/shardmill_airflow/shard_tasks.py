@@ -17,9 +17,11 @@ from shardmill_airflow.outcomes import failing_for_good, summarised
 from shardmill_airflow.tasks import do_stage, link_run, open_run
 
 if TYPE_CHECKING:
+    from shardmill.core.freshness import Announced
     from shardmill.jobs.plan import Planned
     from shardmill.specs.fresh import Fresh
     from shardmill.specs.run import RunSpec, VideoAsked
+    from shardmill.stages import OpenRun
 
 log = logging.getLogger(__name__)
 RECORDS = Asset("shardmill-records", uri="x-shardmill://records")
@@ -36,7 +38,7 @@ def plan_nightly(params: dict[str, Any] | None = None, dag_run: Any = None, ti: 
     with summarised() as lines, failing_for_good():
         planned = _plan(read_form(NightlySpec, params or {}, dag_run.conf), dag_run)
         leave_links(ti, access(planned.run.asked.source_connection).lake, folder=f"{planned.run.folder}/")
-        lines.append(planned.summary if planned.batches else "nothing is due")
+        lines.append(planned.summary)
     ti.xcom_push("spec_uri", planned.spec_uri)
     return [list(batch) for batch in planned.batches]
 
@@ -98,21 +100,23 @@ def shards(spec_uri: str, batch: list[int]) -> list[int]:
 
 @task(trigger_rule="none_failed")
 def count(spec_uri: str, ti: Any = None) -> None:
-    """Sum up what became of the run's shards; fails with them, so that the run does."""
+    """Sum up what became of the run's shards; fails with them, or where no night does some, so that the run does."""
+    from shardmill.core.nightly import TooLargeError, check_none_above_caps
     from shardmill.jobs.plan import done_line
 
     opened = open_run(spec_uri)
     link_run(ti, opened)
-    with summarised() as lines:
+    with summarised() as lines, failing_for_good(TooLargeError):
         lines.append(done_line(opened.lake, opened.run))
         log.info("%s", lines[-1])
+        check_none_above_caps(opened.plan.above_caps)
 
 
 @task(trigger_rule="all_done", inlets=[RECORDS], outlets=[RECORDS])
 def announce(spec_uri: str, *, ti: Any = None, inlet_events: Any = None, outlet_events: Any = None) -> None:
     """Tell those who train that enough shards are fresh; skipped where they are not, or nothing is new since."""
     from shardmill.core.freshness import fresh_lines, why_not_announced
-    from shardmill.jobs.plan import find_fresh
+    from shardmill.jobs.plan import find_fresh, keep_announced
     from shardmill.specs.shard_runs import NightlySpec
 
     if not spec_uri.endswith("/spec.json"):
@@ -125,21 +129,31 @@ def announce(spec_uri: str, *, ti: Any = None, inlet_events: Any = None, outlet_
         for line in fresh_lines(fresh):
             log.info("%s", line)
         missing_ok = asked.missing_ok if isinstance(asked, NightlySpec) else 0
-        why = why_not_announced(fresh, missing_ok, _announced(inlet_events, opened.run, fresh))
+        why = why_not_announced(fresh, missing_ok, _announced(inlet_events, opened, fresh))
         lines.append(f"{next(fresh_lines(fresh))}; {why or 'training may follow'}")
     if why:
         raise AirflowSkipException(why)
+    keep_announced(opened.lake, opened.run.run, fresh)
     outlet_events[RECORDS].extra = _told(opened.run, fresh)
 
 
-def _announced(events: Any, run: RunSpec, fresh: Fresh) -> str:
-    """Give the digest of what was announced last of this data set and recipe; empty where nothing was."""
-    place = {"lake": run.asked.lake, "dataset": fresh.dataset, "recipe": fresh.recipe}
+def _announced(events: Any, opened: OpenRun, fresh: Fresh) -> Announced:
+    """Give what was announced last of this range of the data set, by this recipe."""
+    from shardmill.core.freshness import Announced
+    from shardmill.jobs.plan import find_announced
+
+    place = _place(opened.run, fresh)
     for event in events[RECORDS].ascending(False).limit(EVENTS):
         extra: Mapping[str, Any] = event.extra or {}
         if all(extra.get(name) == value for name, value in place.items()):
-            return str(extra.get("digest", ""))
-    return ""
+            return find_announced(opened.lake, str(extra["run"]), str(extra["digest"]))
+    return Announced()
+
+
+def _place(run: RunSpec, fresh: Fresh) -> dict[str, str]:
+    """Tell events apart: a night over a part of the range says nothing of the whole."""
+    asked = run.video
+    return {"lake": asked.lake, "dataset": fresh.dataset, "recipe": fresh.recipe, "shards": asked.shards}
 
 
 def _told(run: RunSpec, fresh: Fresh) -> dict[str, Any]:
@@ -151,9 +165,7 @@ def _told(run: RunSpec, fresh: Fresh) -> dict[str, Any]:
     train = {name: getattr(asked, name) for name in VideoRun.model_fields} | {"shards": fresh.shards}
     return {
         "run": run.run,
-        "lake": asked.lake,
-        "dataset": fresh.dataset,
-        "recipe": fresh.recipe,
+        **_place(run, fresh),
         "digest": fresh.digest,
         "fresh": fresh.count,
         "missing": shard_range(fresh.missing),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,8 +11,8 @@ from hypothesis import strategies as st
 from shardmill.core.costs import BudgetError
 from shardmill.core.estimates import Load
 from shardmill.core.forecast import ShardForecast, check_prices_known, forecast_shards, total
-from shardmill.core.freshness import find_fresh_shards, fresh_lines, shard_range, why_not_announced
-from shardmill.core.nightly import Caps, Due, choose_night
+from shardmill.core.freshness import Announced, find_fresh_shards, fresh_lines, shard_range, why_not_announced
+from shardmill.core.nightly import Caps, Due, TooLargeError, check_none_above_caps, choose_night
 from shardmill.core.shard_states import IndexRow, ShardState, ShardStates
 from shardmill.specs.fresh import Fresh
 from shardmill.specs.manifest import SourceObject
@@ -68,6 +70,33 @@ def test_a_shard_that_alone_is_more_than_a_cap_is_named_and_holds_up_nobody():
     assert [one.shard for one in night.taken] == [1, 2]
     assert night.left == {0: "alone more than max_hours = 3: raise it"}
     assert list(night.lines())[-1] == "left: 1 shard, alone more than max_hours = 3: raise it: 000000"
+
+
+def test_shards_that_no_night_does_fail_the_count_by_the_fields_to_raise():
+    night = choose_night([due(0, hours=9.0), due(1, usd=5.0), due(2, hours=9.0)], Caps(9, 3, 1.0))
+    assert night.taken == ()
+    assert next(night.lines()) == "nothing is done tonight"
+    with pytest.raises(TooLargeError, match=r"^3 shards passed over.*max_hours = 3, max_usd = 1: 000000 000001 000002"):
+        check_none_above_caps(night.above_caps)
+    with pytest.raises(TooLargeError, match="raise max_hours, max_usd, or make them by a backfill"):
+        check_none_above_caps(night.above_caps)
+    check_none_above_caps(choose_night([due(0), due(1)], Caps(1, 3)).above_caps)
+
+
+def test_shards_that_failed_come_last_and_are_given_up_after_three_nights_with_the_reason():
+    failed = [replace(due(shard), failed=shard, why_failed="DamagedTarError: cut short") for shard in (1, 2, 3)]
+    night = choose_night([*failed, due(7, 90.0), due(8, 80.0)], Caps(3, 100))
+    assert [one.shard for one in night.taken] == [8, 7, 1], "though the failed ones are older"
+    assert list(night.left_lines()) == [
+        "left: 1 shard, waiting for another night, for max_shards = 3 is reached: 000002",
+        "left: 1 shard, not tried again, for it failed in 3 nights: DamagedTarError: cut short: 000003",
+    ]
+
+
+def test_many_reasons_are_not_all_told():
+    many = [replace(due(shard), failed=3, why_failed=str(shard)) for shard in range(25)]
+    lines = list(choose_night(many, Caps(9, 9)).left_lines())
+    assert (len(lines), lines[-1]) == (21, "left: 5 shards more, each for a reason of its own")
 
 
 def test_nothing_due_is_said():
@@ -141,13 +170,25 @@ def test_fresh_are_the_shards_of_which_nothing_is_to_be_done_and_the_others_are_
 
 def test_training_follows_when_enough_is_fresh_and_something_is_new():
     some, whole = (find_fresh_shards(states(stale=stale), "x", "r") for stale in ((2, 3), ()))
-    assert why_not_announced(some, 1, "") == "2 shards are missing, and missing_ok allows 1"
-    assert why_not_announced(some, 2, "") == ""
-    assert why_not_announced(whole, 0, some.digest) == ""
-    assert why_not_announced(whole, 0, whole.digest) == "nothing is new since training was called for last"
+    nothing, everything = Announced(), Announced(whole.digest, whole.records)
+    assert why_not_announced(some, 1, nothing) == "2 shards are missing, and missing_ok allows 1"
+    assert why_not_announced(some, 2, nothing) == ""
+    assert why_not_announced(whole, 0, Announced(some.digest, some.records)) == ""
+    assert why_not_announced(whole, 0, everything) == "nothing is new since training was called for last"
     made_anew = find_fresh_shards(states(digest="other"), "x", "r")
-    assert why_not_announced(made_anew, 0, whole.digest) == ""
-    assert why_not_announced(find_fresh_shards(states(stale=tuple(range(5))), "x", "r"), 9, "") == "no shard is fresh"
+    assert why_not_announced(made_anew, 0, everything) == ""
+    none = find_fresh_shards(states(stale=tuple(range(5))), "x", "r")
+    assert why_not_announced(none, 9, nothing) == "no shard is fresh"
+
+
+def test_no_training_is_called_for_where_shards_only_went_away():
+    some, whole = (find_fresh_shards(states(stale=stale), "x", "r") for stale in ((2, 3), ()))
+    everything = Announced(whole.digest, whole.records)
+    assert why_not_announced(some, 2, everything) == "nothing is new since training was called for last"
+    other = find_fresh_shards(states(stale=(2, 3), digest="other"), "x", "r")
+    assert why_not_announced(other, 2, everything) == ""
+    assert why_not_announced(some, 2, Announced(whole.digest)) == "", "what was announced cannot be read any more"
+    assert why_not_announced(whole, 0, Announced(whole.digest)) == "nothing is new since training was called for last"
 
 
 @given(st.sets(st.integers(0, 300), min_size=1))

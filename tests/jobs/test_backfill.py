@@ -15,6 +15,7 @@ from shardmill.core.costs import BudgetError
 from shardmill.core.labels import LabelTable
 from shardmill.jobs.fly_canary import fly_canary, judge_canary
 from shardmill.jobs.plan import done_line, plan_run
+from shardmill.specs.canary import CanaryFound
 from shardmill.specs.shard_runs import BackfillSpec
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -82,6 +83,31 @@ def test_a_canary_of_which_too_much_is_refused_stops_the_backfill_with_the_compa
         found = fly_canary(opened.lake, opened.run, opened.plan, lambda shard: stages.through(opened, [shard], print))
     with pytest.raises(CanaryError, match=r"shard 000001 is not as planned.*rejects 2 of 2 \(100%\), allowed 10%"):
         judge_canary(opened.lake, asked, opened.plan.unfinished[0], found, ANYWHERE)
+
+
+@pytest.mark.parametrize("allowed", [0.1, 1.0])
+def test_a_canary_of_which_nothing_is_published_is_compared_with_the_plan_too(source, lake, allowed):
+    share = BackfillSpec().max_reject_share
+    asked = small_range(
+        source, lake, shards="000001..000004", preview=False, max_reject_share=share, canary_reject_share=allowed
+    )
+    _, opened = plan(asked, "r")
+    with no_time():
+        found = fly_canary(opened.lake, opened.run, opened.plan, lambda shard: stages.through(opened, [shard], print))
+    assert (found.samples, found.rejects, found.stored) == (2, 2, 0)
+    wrong = r"time \d+ s, planned .*rejects 2 of 2 \(100%\), allowed .*max_reject_share: shard 000001: 2 of 2 samples"
+    with pytest.raises(CanaryError, match=f"shard 000001 is not as planned.*All of it: {wrong}"):
+        judge_canary(opened.lake, asked, opened.plan.unfinished[0], found, ANYWHERE)
+    again = fly_canary(opened.lake, opened.run, opened.plan, lambda shard: stages.through(opened, [shard], print))
+    assert (again.refused, again.rejects) == ("", 0), "the cause is mended and the task cleared"
+
+
+def test_time_is_planned_on_no_more_cores_than_the_shard_has_videos(source, lake, monkeypatch):
+    monkeypatch.setattr("shardmill.jobs.fly_canary.usable_cores", lambda: 64)
+    _, opened = plan(small_range(source, lake, shards="000001..000002", preview=False), "r")
+    found = fly_canary(opened.lake, opened.run, opened.plan, lambda shard: stages.through(opened, [shard], print))
+    assert (found.samples, found.cores) == (2, 2)
+    assert CanaryFound.from_json(opened.lake.get("runs/r/canary.json")) == found
 
 
 def test_the_same_range_again_does_no_shard_twice_and_a_wider_one_only_what_is_missing(source, lake):

@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
+
 import pytest
-from jobs.night_lab import ANYWHERE, CHANGED, DONE, DUE, NEW, OLD_RECIPE, REJECTS, do, make_due, make_source, small
+from jobs.night_lab import (
+    ANYWHERE,
+    CHANGED,
+    DONE,
+    DUE,
+    NEW,
+    OLD_RECIPE,
+    REJECTS,
+    do,
+    drop_a_video,
+    make_due,
+    make_source,
+    small,
+)
 
 from shardmill import stages
 from shardmill.adapters import lake as commits
@@ -11,8 +27,9 @@ from shardmill.adapters.access import Access
 from shardmill.adapters.label_tables import TABLE
 from shardmill.core.costs import BudgetError
 from shardmill.core.planning import BadRequestError
+from shardmill.core.tar_header import DamagedTarError
 from shardmill.jobs.collect_garbage import collect_garbage
-from shardmill.jobs.plan import find_fresh, plan_run
+from shardmill.jobs.plan import done_line, find_fresh, plan_run
 from shardmill.jobs.report import write_report
 from shardmill.jobs.verify import verify
 from shardmill.specs.garbage import GarbageSpec
@@ -163,6 +180,55 @@ def test_labels_are_asked_for_by_their_field():
     with pytest.raises(ValidationError, match="labels: expected a label table"):
         NightlySpec(labels="")
     assert NightlySpec().labels
+
+
+def test_a_night_that_may_do_nothing_says_what_is_left_and_why(source, tmp_path):
+    lake = (tmp_path / "lake").as_uri()
+    planned = plan_run(small(source, lake, shards="000005..000006", max_hours=1e-9), "r")
+    assert list(planned.batches) == []
+    assert planned.summary == (
+        "nothing is done tonight; left: 2 shards, alone more than max_hours = 1e-09: raise it: 000006 000005"
+    )
+    assert planned.plan.above_caps == dict.fromkeys((5, 6), "max_hours = 1e-09")
+    some = plan_run(small(source, lake, shards="000005..000006", max_shards=1), "some")
+    assert some.summary.endswith("left: 1 shard, waiting for another night, for max_shards = 1 is reached: 000005")
+
+
+def test_a_damaged_shard_takes_no_other_shards_place_and_is_given_up_until_its_source_changes(tmp_path):
+    changing, lake = make_source(tmp_path), (tmp_path / "lake").as_uri()
+    bad = changing / "sample-000009.tar"
+    content = bad.read_bytes()
+    bad.write_bytes(b"no tar" * 200)
+    os.utime(bad, (1, 1))
+    asked = small(changing, lake, shards="000007..000009", max_shards=1)
+
+    def night(run):
+        planned = plan_run(asked, run, ANYWHERE)
+        opened = stages.open_run(planned.spec_uri, lambda connection: ANYWHERE)
+        for _ in range(2):  # a task is tried again
+            for batch in planned.batches:
+                with suppress(DamagedTarError):
+                    stages.through(opened, batch, lambda line: None)
+        return planned.plan
+
+    assert [night(str(number)).numbers for number in range(5)] == [(9,), (8,), (7,), (9,), (9,)]
+    given_up = night("5")
+    assert given_up.numbers == ()
+    assert given_up.notes[-1].startswith("left: 1 shard, not tried again, for it failed in 3 nights: DamagedTarError: ")
+    assert given_up.notes[-1].endswith(": 000009")
+    assert plan_run(asked.model_copy(update={"max_reject_share": 0.5}), "other").plan.numbers == (9,), "asked otherwise"
+    bad.write_bytes(content)
+    assert plan_run(asked, "mended").plan.numbers == (9,)
+
+
+def test_what_was_made_of_an_older_source_is_not_counted_as_done(tmp_path):
+    changing, lake = make_source(tmp_path), (tmp_path / "lake").as_uri()
+    done = do(small(changing, lake, shards="000000..000001"), "first")
+    assert done_line(done.lake, done.run).startswith("2 of 2 shards have records: ")
+    drop_a_video(changing / "sample-000001.tar")
+    planned = plan_run(small(changing, lake, shards="000000..000001"), "second")
+    assert planned.plan.numbers == (1,)
+    assert done_line(done.lake, planned.run).startswith("0 of 1 shards have records: 0 videos, 0 clips")
 
 
 def test_a_label_table_that_is_not_there_is_named(source, tmp_path):

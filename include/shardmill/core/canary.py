@@ -42,7 +42,8 @@ def compare(plan: ShardForecast, found: CanaryFound, limits: Limits) -> list[Com
     Args:
         plan: of the shard, on the cores that it was done on. Of its USD, what is stored is counted as it was found.
     """
-    return [_time(plan, found, limits), _rejects(found, limits), *_usd(plan, found, limits)]
+    refused = [Comparison(f"max_reject_share: {found.refused}", fits=False)] if found.refused else []
+    return [_time(plan, found, limits), _rejects(found, limits), *_usd(plan, found, limits), *refused]
 
 
 def check_canary(shard: int, compared: Sequence[Comparison]) -> str:
@@ -54,7 +55,8 @@ def check_canary(shard: int, compared: Sequence[Comparison]) -> str:
     raise CanaryError(
         f"canary: shard {shard_name(shard)} is not as planned, the other shards were not begun. {wrong}. "
         f"All of it: {text}. What was done of it stays. Mend the cause, or trigger a new run with other limits "
-        "(canary_factor, canary_reject_share), with rates of your own in a price file, or without the canary"
+        "(canary_factor, canary_reject_share, max_reject_share), with rates of your own in a price file, or without "
+        "the canary"
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from shardmill.core.layout import shard_name
 from shardmill.core.shard_states import ShardStates
@@ -17,6 +18,7 @@ def find_fresh_shards(states: ShardStates, dataset: str, recipe: str) -> Fresh:
     todo = {shard: states.todo(shard) for shard in states.shards}
     fresh = [shard for shard, stages in todo.items() if not stages]
     rows = {shard: states.by_stage["features"][shard].row for shard in fresh}
+    digests = {shard: row.manifest_sha256 if row else "" for shard, row in rows.items()}
     return Fresh(
         dataset=dataset,
         recipe=recipe,
@@ -27,22 +29,38 @@ def find_fresh_shards(states: ShardStates, dataset: str, recipe: str) -> Fresh:
             for shard, stages in todo.items()
             if stages
         },
-        digest=short_hash([[shard, row.manifest_sha256 if row else ""] for shard, row in rows.items()]),
+        digest=short_hash([[shard, digest] for shard, digest in digests.items()]),
+        records={shard: short_hash(digest) for shard, digest in digests.items()},
     )
 
 
-def why_not_announced(fresh: Fresh, missing_ok: int, announced: str) -> str:
+@dataclass(frozen=True)
+class Announced:
+    """What training was called for last; nothing where it never was."""
+
+    digest: str = ""
+    records: Mapping[int, str] = field(default_factory=dict)
+    """By shard; empty where it cannot be read any more: then another digest is something new."""
+
+    def holds(self, fresh: Fresh) -> bool:
+        """Whether all that is fresh was in it: where shards only went away, there is nothing new to train on."""
+        return fresh.digest == self.digest or (
+            bool(self.records) and bool(fresh.records) and fresh.records.items() <= self.records.items()
+        )
+
+
+def why_not_announced(fresh: Fresh, missing_ok: int, announced: Announced) -> str:
     """Say why no training follows; empty where it does.
 
     Args:
         missing_ok: shards that may be missing.
-        announced: digest of what was announced last; empty where nothing was.
+        announced: what was announced last.
     """
     if not fresh.count:
         return "no shard is fresh"
     if len(fresh.missing) > missing_ok:
         return f"{len(fresh.missing):,} shards are missing, and missing_ok allows {missing_ok:,}"
-    return "nothing is new since training was called for last" if fresh.digest == announced else ""
+    return "nothing is new since training was called for last" if announced.holds(fresh) else ""
 
 
 def fresh_lines(fresh: Fresh) -> Iterator[str]:

@@ -14,9 +14,15 @@ RETRYABLE_REASONS = frozenset({"time_out", "out_of_memory", "killed", "source_er
 class TooManyRejectsError(RuntimeError):
     """More of a shard's samples were refused than the run allows."""
 
+    refused: tuple[int, int] = 0, 0
+    """How many, and of how many; zeros where that is not told."""
+
 
 class RejectsMayPassError(RuntimeError):
     """More were refused than the run allows, but another try may refuse fewer."""
+
+    refused: tuple[int, int] = 0, 0
+    """As above."""
 
 
 class ReconcileError(RuntimeError):
@@ -52,7 +58,9 @@ def check_rejects(rejects: Sequence[Reject], samples: int, limit: float, shard: 
         final = [reject for reject in rejects if not may_pass(reject)]
         kind = TooManyRejectsError if len(final) > limit * samples else RejectsMayPassError
         first = "; ".join(f"{reject.key}: {reject.reason}: {reject.message}" for reject in rejects[:_SHOWN])
-        raise kind(
+        error = kind(
             f"shard {shard:06d}: {len(rejects)} of {samples} samples were refused, more than the "
             f"allowed share of {limit:g}; nothing was published. First: {first}"
         )
+        error.refused = len(rejects), samples
+        raise error

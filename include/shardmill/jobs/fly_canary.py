@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from os import sched_getaffinity
 
 from shardmill.adapters import lake as commits
 from shardmill.adapters import run_folder
 from shardmill.adapters.access import Access
+from shardmill.adapters.cores import usable_cores
 from shardmill.adapters.prices import read_prices
 from shardmill.adapters.shard_index import read_index
 from shardmill.adapters.store import Store
 from shardmill.core.canary import Limits, check_canary, compare
 from shardmill.core.estimates import Load
 from shardmill.core.forecast import forecast_shards
+from shardmill.core.rejects import RejectsMayPassError, TooManyRejectsError
 from shardmill.core.stage_output import StageOutput
 from shardmill.specs.canary import CanaryFound
 from shardmill.specs.manifest import Manifest, Stage
@@ -27,6 +28,8 @@ FILE = "canary.json"
 def fly_canary(lake: Store, run: RunSpec, plan: RunPlan, do: Callable[[int], object]) -> CanaryFound:
     """Do the first of the run's shards and write down what it took; a canary that has flown is not flown again.
 
+    One of which nothing was published, for too much was refused, is told and not written down: cleared, it flies again.
+
     Args:
         do: does a shard at all stages.
     """
@@ -36,18 +39,35 @@ def fly_canary(lake: Store, run: RunSpec, plan: RunPlan, do: Callable[[int], obj
         return flown
     before = {part.name for manifest in _made(lake, run, plan, shard) for part in manifest.parts}
     started = time.monotonic()
-    do(shard)
+    try:
+        do(shard)
+    except (TooManyRejectsError, RejectsMayPassError) as error:
+        rejects, samples = error.refused
+        return CanaryFound(
+            shard=shard,
+            seconds=round(time.monotonic() - started, 3),
+            cores=_cores(samples),
+            samples=samples,
+            rejects=rejects,
+            stored=0,
+            refused=str(error),
+        )
     seconds = time.monotonic() - started
     after = _made(lake, run, plan, shard)
     found = CanaryFound(
         shard=shard,
         seconds=round(seconds, 3),
-        cores=len(sched_getaffinity(0)),
+        cores=_cores(after[1].samples_in),
         samples=after[1].samples_in,
         rejects=sum(len(manifest.rejects) for manifest in after),
         stored=sum({part.name: part.size for one in after for part in one.parts if part.name not in before}.values()),
     )
     return run_folder.freeze(lake, run.run, FILE, found)
+
+
+def _cores(samples: int) -> int:
+    """Count the cores that could work at a shard: one a video at most."""
+    return max(1, min(usable_cores(), samples))
 
 
 def _made(lake: Store, run: RunSpec, plan: RunPlan, shard: int) -> list[Manifest]:

@@ -14,9 +14,11 @@ class CanaryFound(Sealed):
     seconds: float = Field(ge=0)
     """Wall time of all stages."""
     cores: int = Field(ge=1)
-    """Of the machine that it was done on."""
+    """That could work at it: of the machine, within its quota, and not more than it has videos."""
     samples: int = Field(ge=0)
     """Published videos and rejects together."""
     rejects: int = Field(ge=0)
     stored: int = Field(ge=0)
     """Bytes of the parts that were made of it."""
+    refused: str = ""
+    """Why nothing of it was published; empty where it was."""

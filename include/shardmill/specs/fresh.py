@@ -19,4 +19,6 @@ class Fresh(Sealed):
     missing: dict[int, str]
     """Why it is not fresh, by shard."""
     digest: str
-    """Of the records' manifests of the fresh shards: another one says that there is something new to train on."""
+    """Of the records' manifests of the fresh shards."""
+    records: dict[int, str] = Field(default_factory=dict)
+    """By fresh shard: the digest of its records' manifest, shortened; another one says that there is something new."""

@@ -121,6 +121,10 @@ class RunPlan(Sealed):
     """What was found at each stage, for people."""
     labels: str = ""
     """Digest of the label table where it is known beforehand; names the recipe of the records."""
+    left: tuple[str, ...] = ()
+    """What a night leaves though it is due, and why, for people."""
+    above_caps: dict[int, str] = Field(default_factory=dict)
+    """The cap that a shard is more than by itself, by shard: no night does it."""
 
     @property
     def numbers(self) -> tuple[int, ...]:

@@ -10,13 +10,19 @@ from shardmill.specs.run import RunPlan, RunSpec
 
 
 def done_line(lake: Store, run: RunSpec) -> str:
-    """Say how many of the run's shards have records, and what is in them; by the index, which is brought up to date."""
+    """Say how many of the run's shards have records, and what is in them; by the index, which is brought up to date.
+
+    Only what was made of the planned version of the source counts.
+    """
     asked, plan = run.video, load(lake, run.run, "plan.json", RunPlan)
     if not plan.numbers:
         return "no shard was due"
     clips = read_index(lake, StageOutput("clips", asked.dataset, asked.split_recipe.hash)).rows
     records = read_index(lake, StageOutput("features", asked.dataset, asked.feature_recipe(plan.labels).hash)).rows
-    cut, made = ([rows[shard] for shard in plan.numbers if shard in rows] for rows in (clips, records))
+    sources = {planned.shard: planned.source for planned in plan.shards}
+    cut = [row for shard, row in clips.items() if shard in sources and row.source == sources[shard]]
+    of_clips = {row.shard: row.manifest_sha256 for row in cut}
+    made = [row for shard, row in records.items() if row.source_version == of_clips.get(shard)]
     return (
         f"{len(made):,} of {len(plan.numbers):,} shards have records: {sum(row.videos for row in made):,} videos, "
         f"{sum(row.clips for row in cut):,} clips, {sum(row.rejects for row in (*cut, *made)):,} rejects"

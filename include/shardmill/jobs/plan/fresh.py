@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from shardmill.adapters.access import Access
-from shardmill.adapters.run_folder import load, run_key
+from shardmill.adapters.run_folder import find, load, run_key
 from shardmill.adapters.store import Store
-from shardmill.core.freshness import find_fresh_shards
+from shardmill.core.freshness import Announced, find_fresh_shards
 from shardmill.jobs.plan.survey import survey
 from shardmill.specs.fresh import Fresh
 from shardmill.specs.run import RunPlan, RunSpec
@@ -25,3 +25,22 @@ def find_fresh(lake: Store, run: RunSpec, access: Access) -> Fresh:
     # Not frozen: a task that is cleared may find more.
     lake.put(run_key(run.run, FILE), fresh.to_json())
     return fresh
+
+
+def keep_announced(lake: Store, run: str, fresh: Fresh) -> None:
+    """Keep what training is called for, beside ``fresh.json``, which a cleared task may write anew."""
+    lake.put_new(run_key(run, _announced(fresh.digest)), fresh.to_json())
+
+
+def find_announced(lake: Store, run: str, digest: str) -> Announced:
+    """Read what a run called training for.
+
+    Args:
+        digest: as the run's event told it.
+    """
+    kept = find(lake, run, _announced(digest), Fresh)
+    return Announced(digest, kept.records if kept else {})
+
+
+def _announced(digest: str) -> str:
+    return f"announced/{digest}.json"

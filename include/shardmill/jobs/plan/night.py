@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from shardmill.adapters.access import Access
-from shardmill.core.forecast import check_prices_known
+from shardmill.adapters.failed_shards import read_failures
+from shardmill.adapters.store import Store
+from shardmill.core.forecast import ShardForecast, check_prices_known
 from shardmill.core.nightly import Caps, Due, Night, choose_night
 from shardmill.jobs.plan.forecasting import forecast
 from shardmill.jobs.plan.survey import Surveyed
 from shardmill.specs.shard_runs import NightlySpec
 
 
-def plan_night(asked: NightlySpec, found: Surveyed, access: Access) -> Night:
+def plan_night(lake: Store, asked: NightlySpec, found: Surveyed, access: Access, *, labels: str) -> Night:
     """Choose what a night does.
+
+    Args:
+        labels: digest of the label table.
 
     Raises:
         BadRequestError: a wrong price file.
@@ -19,5 +24,12 @@ def plan_night(asked: NightlySpec, found: Surveyed, access: Access) -> Night:
     """
     each = forecast(asked, found, found.planned(retry=True), access)
     check_prices_known((place for one in each for place in one.unknown), asked.max_usd)
-    due = (Due(one, found.listed[one.planned.shard].modified) for one in each)
-    return choose_night(due, Caps(asked.max_shards, asked.max_hours, asked.max_usd))
+    failures = read_failures(lake, asked, labels, (one.planned for one in each))
+
+    def due(one: ShardForecast) -> Due:
+        shard = one.planned.shard
+        failed = failures.get(shard)
+        modified = found.listed[shard].modified
+        return Due(one, modified, len(failed.runs), failed.why) if failed else Due(one, modified)
+
+    return choose_night(map(due, each), Caps(asked.max_shards, asked.max_hours, asked.max_usd))

@@ -44,7 +44,9 @@ class Planned:
         unfinished, shards = self.plan.unfinished, len(self.plan.shards)
         size = sum(planned.source.size for planned in unfinished) / planning.MEGABYTE
         todo = f"{len(unfinished)} to do ({size:.1f} MB) in {len(self.batches)} batches" if unfinished else "all done"
-        return f"{shards} shards of {self.run.video.source}: {todo}"
+        if isinstance(self.run.asked, NightlySpec) and not unfinished:
+            return "; ".join(("nothing is done tonight", *self.plan.left)) if self.plan.left else "nothing is due"
+        return "; ".join((f"{shards} shards of {self.run.video.source}: {todo}", *self.plan.left))
 
     @property
     def lines(self) -> Iterator[str]:
@@ -127,8 +129,15 @@ def _freeze_plan(lake: Store, run: RunSpec, labels: str, access: Access) -> RunP
     found = survey(lake, asked, access, labels)
     shards, notes = found.planned(retry=asked.retry_rejects), tuple(found.states.lines())
     if isinstance(asked, NightlySpec):
-        night = plan_night(asked, found, access)
-        shards, notes = night.planned, (*notes, *night.lines())
+        night = plan_night(lake, asked, found, access, labels=labels)
+        plan = RunPlan(
+            shards=night.planned,
+            notes=(*notes, *night.lines()),
+            labels=labels,
+            left=tuple(night.left_lines()),
+            above_caps=dict(night.above_caps),
+        )
+        return run_folder.freeze(lake, run.run, "plan.json", plan)
     if isinstance(asked, BackfillSpec):
         due, line = plan_backfill(asked, found, access)
         shards, notes = due, (*notes, line)

@@ -29,7 +29,7 @@ OTHERS = (
     *("spec.json", "clusters.json", "spent.json", "predictions.json", "curves.json"),
     *("history.json", "result.json", "report.html"),
 )
-FOLDERS = ("logs/", "asked/", "checkpoints/", "training/", "tensorboard/")
+FOLDERS = ("logs/", "asked/", "checkpoints/", "training/", "tensorboard/", "announced/")
 MODEL, WEIGHTS = "model/model.json", "model/"
 
 
