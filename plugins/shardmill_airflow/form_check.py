@@ -1,7 +1,7 @@
 """Looks at a form when its run is asked for: what cannot be used is told there, all of it, and no run is made.
 
 Airflow itself looks at each field alone, tells the first mistake only, and tells it as a pattern of characters.
-Whoever asks is known first: a form is neither received nor looked at before Airflow lets them trigger the DAG.
+Whoever asks is known first: a form is not looked at before Airflow lets them see the DAG.
 """
 
 from __future__ import annotations
@@ -76,23 +76,33 @@ class FormCheck:
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         match = _TRIGGER.fullmatch(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
-        if match is None or match[1] not in FORMS:
+        if match is None or match[1] not in FORMS or not await self._may_read(scope, match):
             await self.app(scope, receive, send)
-        elif await self._may_trigger(scope, send):
-            received = await _read(receive)
-            wrong = await _look(match[1], b"".join(message.get("body", b"") for message in received))
-            if wrong:
-                await _refuse(send, wrong)
-            else:
-                await self.app(scope, _replay(received, receive), send)
+            return
+        received = await _read(receive)
+        wrong = await _look(match[1], b"".join(message.get("body", b"") for message in received))
+        if wrong:
+            headers = [*_about_the_asker(scope), (b"content-length", str(len(_REFUSED)).encode())]
+            headers.append((b"content-type", b"application/json"))
+            refused: list[Message] = [{"type": "http.request", "body": _REFUSED, "more_body": False}]
+            await self.app({**scope, "headers": headers}, _replay(refused, receive), _Answer(send, wrong))
+        else:
+            await self.app(scope, _replay(received, receive), send)
 
-    async def _may_trigger(self, scope: MutableMapping[str, Any], send: Send) -> bool:
-        """Ask Airflow, by a body that it takes from nobody; where it answers anything but 422, that is the answer."""
-        headers = [(name, value) for name, value in scope["headers"] if name not in _OF_THE_BODY]
-        headers += [(b"content-type", b"application/json"), (b"content-length", str(len(_REFUSED)).encode())]
-        probe = _Probe(send)
-        await self.app({**scope, "headers": headers}, probe.receive, probe.answer)
-        return probe.status == 422
+    async def _may_read(self, scope: MutableMapping[str, Any], match: re.Match[str]) -> bool:
+        """Ask Airflow for the DAG in the name of who asks: it answers 200 to those who may see it.
+
+        Of reading, unlike of triggering, Airflow's audit log takes no note.
+        """
+        path = scope["path"][: match.end(1)]
+        probe = _Probe()
+        asked = {"method": "GET", "path": path, "raw_path": path.encode(), "query_string": b""}
+        await self.app({**scope, **asked, "headers": _about_the_asker(scope)}, probe.receive, probe.answer)
+        return probe.status == 200
+
+
+def _about_the_asker(scope: MutableMapping[str, Any]) -> list[tuple[bytes, bytes]]:
+    return [(name, value) for name, value in scope["headers"] if name not in _OF_THE_BODY]
 
 
 async def _look(dag_id: str, body: bytes) -> str:
@@ -102,13 +112,6 @@ async def _look(dag_id: str, body: bytes) -> str:
         # What was sent stands in it: no character of it may begin a line, or hide one.
         log.info("refused to trigger %s: %s", dag_id, ascii(shortened(wrong, LONGEST_LOG)))
     return wrong
-
-
-async def _refuse(send: Send, wrong: str) -> None:
-    body = json.dumps({"detail": wrong}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 400, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
 
 
 async def _read(receive: Receive) -> list[Message]:
@@ -135,24 +138,43 @@ def _replay(received: list[Message], receive: Receive) -> Receive:
 
 
 class _Probe:
-    """A request with a body of our own. An answer of 422 is kept back; any other, such as 401, goes on as it is."""
+    """A request without a body, of whose answer the status is kept."""
 
-    def __init__(self, send: Send) -> None:
-        self.send, self.status = send, 0
+    def __init__(self) -> None:
+        self.status = 0
         self.sent, self.over = False, asyncio.Event()
 
     async def receive(self) -> Message:
-        """Give our body, and no message of the true request: that is for the app's next call."""
+        """Give no message of the true request: they are for the app's next call."""
         if not self.sent:
             self.sent = True
-            return {"type": "http.request", "body": _REFUSED, "more_body": False}
+            return {"type": "http.request", "body": b"", "more_body": False}
         await self.over.wait()
         return {"type": "http.disconnect"}
 
     async def answer(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-        if self.status != 422:
-            await self.send(message)
-        if message["type"] == "http.response.body" and not message.get("more_body"):
+        elif not message.get("more_body"):
             self.over.set()
+
+
+class _Answer:
+    """Puts what is wrong in the place of Airflow's 422; any other answer, such as 401, goes on as it is."""
+
+    def __init__(self, send: Send, wrong: str) -> None:
+        self.send, self.body = send, json.dumps({"detail": wrong}).encode()
+        self.ours = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.ours = message["status"] == 422
+            if self.ours:
+                length = str(len(self.body)).encode()
+                headers = [(b"content-type", b"application/json"), (b"content-length", length)]
+                message = {"type": "http.response.start", "status": 400, "headers": headers}
+            await self.send(message)
+        elif not self.ours:
+            await self.send(message)
+        elif not message.get("more_body"):
+            await self.send({"type": "http.response.body", "body": self.body})

@@ -32,7 +32,14 @@ class Body(BaseModel):
 
 
 def login(name: str = Header("")) -> None:
+    if name == "bob":
+        raise HTTPException(403, "you may only look")
     if name != "ann":
+        raise HTTPException(401, "who are you?")
+
+
+def may_read(name: str = Header("")) -> None:
+    if name not in ("ann", "bob"):
         raise HTTPException(401, "who are you?")
 
 
@@ -41,6 +48,10 @@ def api():
     """An API that triggers what comes through, for those who are logged in."""
     app = FastAPI()
     triggered: list[Any] = []
+
+    @app.get("/api/v2/dags/{dag_id}", dependencies=[Depends(may_read)])
+    def read(dag_id: str) -> dict[str, Any]:
+        return {"dag_id": dag_id}
 
     @app.post("/api/v2/dags/{dag_id}/dagRuns", dependencies=[Depends(login)])
     def trigger(dag_id: str, body: Body) -> dict[str, Any]:
@@ -77,6 +88,11 @@ def test_a_wrong_form_is_answered_with_every_mistake_and_makes_no_run(api):
 def test_who_may_not_trigger_learns_nothing_of_the_form(api):
     answer = api.post(URL, json={"conf": {"clip_seconds": 0}})
     assert (answer.status_code, answer.json()) == (401, {"detail": "who are you?"})
+
+
+def test_who_may_see_a_dag_but_not_trigger_it_learns_nothing_of_the_form(api):
+    answer = api.post(URL, json={"conf": {"clip_seconds": 0}}, headers={"name": "bob"})
+    assert (answer.status_code, answer.json()) == (403, {"detail": "you may only look"})
 
 
 @pytest.mark.parametrize("where", [URL, URL + "/", "/proxied" + URL])
