@@ -49,7 +49,7 @@ from shardmill_airflow.outcomes import remember_failure
         "priority_weight": 1,
         "weight_rule": "absolute",
     },
-    **watched(),
+    **watched(form_of(BackfillSpec)),
 )
 def backfill_shards() -> None:
     planned: Any = shard_tasks.plan_backfill().as_setup()

@@ -41,7 +41,7 @@ from shardmill_airflow.outcomes import remember_failure
         "execution_timeout": timedelta(hours=1),
         "on_failure_callback": remember_failure,
     },
-    **watched(),
+    **watched(form_of(ImageSpec)),
 )
 def bake_gpu_ami() -> None:
     planned: Any = images.plan().as_setup()

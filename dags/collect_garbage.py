@@ -43,7 +43,7 @@ from shardmill_airflow.outcomes import remember_failure
         "execution_timeout": timedelta(hours=12),
         "on_failure_callback": remember_failure,
     },
-    **watched(),
+    **watched(form_of(GarbageSpec)),
 )
 def collect_garbage() -> None:
     garbage_tasks.collect()

@@ -54,7 +54,7 @@ FORM = nightly_form()
         "priority_weight": 10,
         "weight_rule": "absolute",
     },
-    **watched(FORM["notify_after_hours"].value),
+    **watched(FORM),
 )
 def nightly_reprocess() -> None:
     planned: Any = shard_tasks.plan_nightly().as_setup()

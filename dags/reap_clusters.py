@@ -45,7 +45,7 @@ from shardmill_airflow.outcomes import remember_failure
         "execution_timeout": timedelta(minutes=12),
         "on_failure_callback": remember_failure,
     },
-    **watched(),
+    **watched(form_of(ReapSpec)),
 )
 def reap_clusters() -> None:
     reaping.reap()

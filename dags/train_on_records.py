@@ -41,7 +41,7 @@ from shardmill_airflow.outcomes import remember_failure
         "execution_timeout": timedelta(hours=12),
         "on_failure_callback": remember_failure,
     },
-    **watched(),
+    **watched(form_of(TrainOnRecordsSpec)),
 )
 def train_on_records() -> None:
     planned: Any = record_tasks.plan_records().as_setup()

@@ -39,7 +39,7 @@ from shardmill_airflow.outcomes import remember_failure
         "execution_timeout": timedelta(hours=12),
         "on_failure_callback": remember_failure,
     },
-    **watched(),
+    **watched(form_of(VideoPipelineSpec)),
 )
 def video_pipeline() -> None:
     planned: Any = tasks.plan().as_setup()

@@ -1,36 +1,41 @@
 """Looks at a form when its run is asked for: what cannot be used is told there, all of it, and no run is made.
 
 Airflow itself looks at each field alone, tells the first mistake only, and tells it as a pattern of characters.
+Whoever asks is known first: a form is not looked at before Airflow lets them see the DAG.
 """
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import json
 import logging
-import pkgutil
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-import shardmill.specs
-from shardmill.specs.mistakes import MistakesError, read_spec
+from shardmill.specs.mistakes import MistakesError, read_spec, shortened
 from shardmill.specs.value import Spec
 
 log = logging.getLogger(__name__)
 FORMS = {
+    "backfill_shards": "shard_runs:BackfillSpec",
     "bake_gpu_ami": "image:ImageSpec",
     "collect_garbage": "garbage:GarbageSpec",
-    "backfill_shards": "shard_runs:BackfillSpec",
     "nightly_reprocess": "shard_runs:NightlySpec",
     "reap_clusters": "reaping:ReapSpec",
+    "train_on_records": "train_on_records:TrainOnRecordsSpec",
+    "video_pipeline": "video_pipeline:VideoPipelineSpec",
 }
-"""Module and class of the spec behind a DAG's form; of any other, module and class are named as the DAG is."""
-LARGEST_BODY = 1_000_000
+"""Module and class of the spec behind the form of each DAG of the project; other DAGs are not looked at."""
+LARGEST_BODY = 64_000
 """Bytes; a larger request is Airflow's own to look at, and the run's first task looks at its form."""
+LONGEST_LOG = 2000
+"""Characters of a wrong form's mistakes that are logged."""
 _TRIGGER = re.compile(r".*/api/v2/dags/([a-z0-9_]{1,100})/dagRuns/?")
 _REFUSED = b'{"refused": "by its form"}'
 """A body that Airflow takes from nobody: it answers 422 to who may trigger the DAG, and 401 or 403 to others."""
+_OF_THE_BODY = {b"content-length", b"content-type", b"content-encoding", b"transfer-encoding"}
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -39,15 +44,18 @@ App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 def spec_of(dag_id: str) -> type[Spec] | None:
     """Give the spec behind a DAG's form; None for a DAG that is none of the project's."""
-    known = {module.name for module in pkgutil.iter_modules(shardmill.specs.__path__)}
-    words = "".join(word.capitalize() for word in dag_id.split("_"))
-    module, _, name = FORMS.get(dag_id, f"{dag_id}:{words}Spec").partition(":")
-    found = getattr(importlib.import_module(f"shardmill.specs.{module}"), name, None) if module in known else None
-    return found if isinstance(found, type) and issubclass(found, Spec) else None
+    if dag_id not in FORMS:
+        return None
+    module, _, name = FORMS[dag_id].partition(":")
+    spec: type[Spec] = getattr(importlib.import_module(f"shardmill.specs.{module}"), name)
+    return spec
 
 
-def what_is_wrong(spec: type[Spec], body: bytes) -> str:
+def what_is_wrong(dag_id: str, body: bytes) -> str:
     """Say what cannot be used in a request to trigger a DAG; empty where nothing is wrong, or Airflow will say it."""
+    spec = spec_of(dag_id)
+    if spec is None:
+        return ""
     from shardmill_airflow.forms import filled_in, told
 
     try:
@@ -68,21 +76,42 @@ class FormCheck:
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         match = _TRIGGER.fullmatch(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
-        spec = spec_of(match[1]) if match else None
-        if spec is None:
+        if match is None or match[1] not in FORMS or not await self._may_read(scope, match):
             await self.app(scope, receive, send)
             return
         received = await _read(receive)
-        body = b"".join(message.get("body", b"") for message in received)
-        wrong = what_is_wrong(spec, body) if len(body) <= LARGEST_BODY else ""
+        wrong = await _look(match[1], b"".join(message.get("body", b"") for message in received))
         if wrong:
-            log.info("refused to trigger %s: %s", spec.__name__, wrong)
-            headers = [(name, value) for name, value in scope["headers"] if name != b"content-length"]
-            headers.append((b"content-length", str(len(_REFUSED)).encode()))
+            headers = [*_about_the_asker(scope), (b"content-length", str(len(_REFUSED)).encode())]
+            headers.append((b"content-type", b"application/json"))
             refused: list[Message] = [{"type": "http.request", "body": _REFUSED, "more_body": False}]
             await self.app({**scope, "headers": headers}, _replay(refused, receive), _Answer(send, wrong))
         else:
             await self.app(scope, _replay(received, receive), send)
+
+    async def _may_read(self, scope: MutableMapping[str, Any], match: re.Match[str]) -> bool:
+        """Ask Airflow for the DAG in the name of who asks: it answers 200 to those who may see it.
+
+        Of reading, unlike of triggering, Airflow's audit log takes no note.
+        """
+        path = scope["path"][: match.end(1)]
+        probe = _Probe()
+        asked = {"method": "GET", "path": path, "raw_path": path.encode(), "query_string": b""}
+        await self.app({**scope, **asked, "headers": _about_the_asker(scope)}, probe.receive, probe.answer)
+        return probe.status == 200
+
+
+def _about_the_asker(scope: MutableMapping[str, Any]) -> list[tuple[bytes, bytes]]:
+    return [(name, value) for name, value in scope["headers"] if name not in _OF_THE_BODY]
+
+
+async def _look(dag_id: str, body: bytes) -> str:
+    """Look at a form beside the event loop, which serves others meanwhile."""
+    wrong = await asyncio.to_thread(what_is_wrong, dag_id, body) if len(body) <= LARGEST_BODY else ""
+    if wrong:
+        # What was sent stands in it: no character of it may begin a line, or hide one.
+        log.info("refused to trigger %s: %s", dag_id, ascii(shortened(wrong, LONGEST_LOG)))
+    return wrong
 
 
 async def _read(receive: Receive) -> list[Message]:
@@ -106,6 +135,28 @@ def _replay(received: list[Message], receive: Receive) -> Receive:
         return await receive() if message is None else message
 
     return again
+
+
+class _Probe:
+    """A request without a body, of whose answer the status is kept."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.sent, self.over = False, asyncio.Event()
+
+    async def receive(self) -> Message:
+        """Give no message of the true request: they are for the app's next call."""
+        if not self.sent:
+            self.sent = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await self.over.wait()
+        return {"type": "http.disconnect"}
+
+    async def answer(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        elif not message.get("more_body"):
+            self.over.set()
 
 
 class _Answer:

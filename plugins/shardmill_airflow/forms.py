@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from shardmill.specs.cluster_run import section_of, section_place
 from shardmill.specs.mistakes import Mistake, MistakesError, read_spec
 from shardmill.specs.value import Spec
-from shardmill_airflow.notifying import check_channels
+from shardmill_airflow.channels import check_channels
 
 Asked = TypeVar("Asked", bound=Spec)
 _BOUNDS = ("enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "pattern", "maxLength")
@@ -74,8 +74,10 @@ def filled_in(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def told(spec: type[Spec], mistakes: Iterable[Mistake]) -> str:
     """Say what is wrong with a form, a line a field, and where in the form the field stands."""
-    lines = [f"{one}{_where(spec, one.field)}" for one in mistakes]
-    count = "1 field" if len(lines) == 1 else f"{len(lines)} fields"
+    found = tuple(mistakes)
+    lines = [f"{one}{_where(spec, one.field)}" for one in found]
+    many = sum(one.fields for one in found)
+    count = "1 field" if many == 1 else f"{many} fields"
     return "\n- ".join([f"{count} to be mended, and nothing was started:", *lines])
 
 

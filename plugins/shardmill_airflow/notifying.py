@@ -9,32 +9,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert
-from airflow.sdk.exceptions import AirflowFailException
 
 from shardmill.specs.mistakes import MistakesError, read_spec
-from shardmill.specs.notify import NotifySpec, split_addresses
-from shardmill_airflow.connections import AWS_CONNECTION
+from shardmill.specs.notify import NotifySpec
+from shardmill_airflow.channels import CHANNELS, send
 from shardmill_airflow.deadlines import WITHIN, RunDeadline, hours_of
 from shardmill_airflow.outcomes import FAILURE
 
 if TYPE_CHECKING:
-    from shardmill.core.notices import Notice
-    from shardmill.specs.value import Spec
+    from airflow.sdk import Param
+
 
 log = logging.getLogger(__name__)
-CHANNELS = ("notify_sns", "notify_slack", "notify_email")
-PACKAGES = {
-    "notify_sns": ("airflow.providers.amazon.aws.notifications.sns", "apache-airflow-providers-amazon"),
-    "notify_slack": ("airflow.providers.slack.notifications.slack", "apache-airflow-providers-slack"),
-    "notify_email": ("airflow.providers.smtp.notifications.smtp", "apache-airflow-providers-smtp"),
-}
-"""Module and package of each channel's notifier."""
 
 
 def variable_of(field: str) -> str:
@@ -55,85 +47,6 @@ def recipients(params: Mapping[str, Any] | None) -> NotifySpec:
         log.error("not everybody is told: %s", error)
         wrong = {mistake.field for mistake in error.mistakes}
         return read_spec(NotifySpec, {name: value for name, value in values.items() if name not in wrong})
-
-
-def check_channels(asked: Spec) -> None:
-    """Refuse a channel whose notifier is not installed. Raises AirflowFailException that names the field."""
-    for name in CHANNELS:
-        if getattr(asked, name, ""):
-            _notifier_class(name)
-
-
-def _notifier_class(channel: str) -> Any:
-    import importlib
-
-    module, package = PACKAGES[channel]
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise AirflowFailException(
-            f"{channel}: its notifier is not installed here ({error}): install {package}, or leave the field empty"
-        ) from error
-
-
-def _sns(asked: NotifySpec, notice: Notice) -> Any:
-    arn = asked.notify_sns
-    return _notifier_class("notify_sns").SnsNotifier(
-        aws_conn_id=AWS_CONNECTION,
-        region_name=arn.split(":")[3],
-        target_arn=arn,
-        subject=notice.short_subject,
-        message=notice.text,
-    )
-
-
-def _slack(asked: NotifySpec, notice: Notice) -> Any:
-    return _notifier_class("notify_slack").SlackNotifier(
-        slack_conn_id=asked.notify_slack_connection,
-        channel=asked.notify_slack,
-        text=notice.slack,
-        username="Shardmill",
-        unfurl_links=False,
-        unfurl_media=False,
-    )
-
-
-def _email(asked: NotifySpec, notice: Notice) -> Any:
-    return _notifier_class("notify_email").SmtpNotifier(
-        smtp_conn_id=asked.notify_email_connection,
-        to=list(split_addresses(asked.notify_email)),
-        subject=notice.short_subject,
-        html_content=notice.html,
-    )
-
-
-NOTIFIERS: Mapping[str, Callable[[NotifySpec, Notice], Any]] = {
-    "notify_sns": _sns,
-    "notify_slack": _slack,
-    "notify_email": _email,
-}
-
-
-def send(asked: NotifySpec, notice: Notice) -> tuple[str, ...]:
-    """Tell everybody who is named; a channel that fails is logged, and disturbs neither the others nor the run.
-
-    Returns:
-        The channels that took it.
-    """
-    return tuple(_sent(asked, notice))
-
-
-def _sent(asked: NotifySpec, notice: Notice) -> Iterator[str]:
-    for name, notifier in NOTIFIERS.items():
-        if not getattr(asked, name):
-            continue
-        try:
-            notifier(asked, notice).notify({})
-        except Exception as error:  # noqa: BLE001  (whatever a channel answers: the run goes on, the others are told)
-            log.error("%s was not told: %s: %s", name, type(error).__name__, error)
-        else:
-            log.info("%s was told: %s", name, notice.short_subject)
-            yield name
 
 
 def tell_failure(context: Any) -> None:
@@ -185,25 +98,34 @@ def run_url(dag_id: str, run_id: str) -> str:
     return f"{base}/dags/{quote(dag_id)}/runs/{quote(run_id, safe='')}"
 
 
-async def tell_late(context: Any, default_hours: float = 0.0) -> None:
-    """Tell of a run that is not over in time. Runs in Airflow's triggerer."""
+async def tell_late(context: Any, default_hours: float = 0.0, defaults: Mapping[str, Any] | None = None) -> None:
+    """Tell of a run that is not over in time. Runs in Airflow's triggerer.
+
+    Args:
+        defaults: the form's own, section *Notify*: a run by schedule was triggered with nothing.
+    """
     from shardmill.core.notices import late_notice
 
     run = context["dag_run"]
     if run.get("state") not in ("queued", "running"):
         return  # it ended before; Airflow keeps the deadline of a run that failed
-    asked = recipients(run.get("conf"))
     dag_id, run_id = run["dag_id"], run["dag_run_id"]
+    asked = recipients({**(defaults or {}), **(run.get("conf") or {})})
+    if not any(getattr(asked, name) for name in CHANNELS):
+        log.warning("%s is late, and nobody is named who is to be told: %s", dag_id, run_id)
+        return
     notice = late_notice(dag_id, run_id, hours_of(run.get("conf"), default_hours), run_url(dag_id, run_id))
     await asyncio.to_thread(send, asked, notice)
 
 
-def watched(late_after_hours: float = 0.0) -> dict[str, Any]:
+def watched(form: Mapping[str, Param]) -> dict[str, Any]:
     """Give what a DAG declares so that people are told of its runs.
 
     Args:
-        late_after_hours: for runs that do not say themselves, such as those by schedule; 0 for never.
+        form: the DAG's; its defaults hold for runs that do not say themselves, such as those by schedule.
     """
-    callback = AsyncCallback(tell_late, {"default_hours": late_after_hours})
-    alert = DeadlineAlert(reference=RunDeadline(late_after_hours), interval=WITHIN, callback=callback, name="late")
+    defaults = {name: form[name].value for name in NotifySpec.model_fields if name in form}
+    hours = hours_of(defaults, 0.0)
+    callback = AsyncCallback(tell_late, {"default_hours": hours, "defaults": defaults})
+    alert = DeadlineAlert(reference=RunDeadline(hours), interval=WITHIN, callback=callback, name="late")
     return {"on_failure_callback": tell_failure, "deadline": alert}

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 FILE = "clusters.json"
 SPENT = "spent.json"
+TOLD = "spending_told.txt"
+"""Written when people were told, so that no retry and no clearing of the report tells them again."""
 
 
 def plan_clusters(opened: OpenRun) -> RunClusters:
@@ -85,12 +87,13 @@ def _load(opened: OpenRun, prices: Prices) -> Load[VideoPipelineSpec]:
 
 
 def tell_spending(opened: OpenRun) -> None:
-    """Tell those whom the run names where its clusters came to more than was planned."""
+    """Tell those whom the run names, once a run, where its clusters came to more than was planned."""
     from shardmill.adapters import run_folder
     from shardmill.core.notices import spending_notice
     from shardmill.specs.run import RunClusters
     from shardmill.specs.spent import RunSpent
-    from shardmill_airflow.notifying import recipients, send
+    from shardmill_airflow.channels import send
+    from shardmill_airflow.notifying import recipients
 
     lake, run = opened.lake, opened.run
     planned = run_folder.find(lake, run.run, FILE, RunClusters)
@@ -98,7 +101,9 @@ def tell_spending(opened: OpenRun) -> None:
     notice = spending_notice(run.run, planned, spent) if planned and spent else None
     if notice:
         log.warning("%s", notice.text)
-        send(recipients(run.asked.model_dump()), notice)
+        told = run_folder.run_key(run.run, TOLD)
+        if lake.head(told) is None and send(recipients(run.asked.model_dump()), notice):
+            lake.put_new(told, notice.text.encode())
 
 
 def note_spent(opened: OpenRun) -> None:

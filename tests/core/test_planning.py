@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,8 +9,10 @@ from hypothesis import strategies as st
 from shardmill.core import planning
 from shardmill.core.layout import manifest_key, revision_of, shard_number
 from shardmill.specs.manifest import SourceObject
+from shardmill.specs.mistakes import MistakesError, read_spec
 from shardmill.specs.training import TrainSpec
-from shardmill.specs.value import parse_shard_range
+from shardmill.specs.value import LONGEST_RANGE, parse_shard_range
+from shardmill.specs.video_pipeline import VideoRun
 
 FOUND = {number: SourceObject(uri=f"file:///s/x-{number:06d}.tar", size=10, version="v") for number in (0, 1, 5)}
 
@@ -19,6 +23,22 @@ def test_all_takes_every_shard_that_is_there():
 
 def test_a_range_takes_its_shards_each_once_and_in_order():
     assert list(planning.choose_shards("5,000000..000001,1", FOUND, "file:///s")) == [0, 1, 5]
+
+
+def test_ranges_that_lie_over_each_other_are_taken_once():
+    assert parse_shard_range("7..9,3,1..4,2..3,8,9..11") == (1, 2, 3, 4, 7, 8, 9, 10, 11)
+
+
+def test_a_form_with_a_hostile_range_is_looked_at_in_no_time():
+    text = "0..999999," * 999 + "0"
+    started = time.process_time()
+    read_spec(VideoRun, {"shards": text, "lake": "s3://lake"})
+    assert time.process_time() - started < 0.5
+
+
+def test_a_range_that_is_too_long_for_a_form_is_refused_by_its_length():
+    with pytest.raises(MistakesError, match=f"shards: expected a range of at most {LONGEST_RANGE} characters"):
+        read_spec(VideoRun, {"shards": "1," * LONGEST_RANGE + "1"})
 
 
 def test_an_absent_shard_is_named_with_counts():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import pkgutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,9 @@ from fastapi import Depends, FastAPI, Header, HTTPException
 from fastapi.testclient import TestClient
 from pydantic import BaseModel, ConfigDict
 
-from shardmill_airflow.form_check import LARGEST_BODY, FormCheck, spec_of
+import shardmill.specs
+from shardmill_airflow import form_check
+from shardmill_airflow.form_check import FORMS, LARGEST_BODY, FormCheck, spec_of
 
 PROJECT = Path(__file__).resolve().parents[2]
 URL = "/api/v2/dags/video_pipeline/dagRuns"
@@ -27,7 +32,14 @@ class Body(BaseModel):
 
 
 def login(name: str = Header("")) -> None:
+    if name == "bob":
+        raise HTTPException(403, "you may only look")
     if name != "ann":
+        raise HTTPException(401, "who are you?")
+
+
+def may_read(name: str = Header("")) -> None:
+    if name not in ("ann", "bob"):
         raise HTTPException(401, "who are you?")
 
 
@@ -36,6 +48,10 @@ def api():
     """An API that triggers what comes through, for those who are logged in."""
     app = FastAPI()
     triggered: list[Any] = []
+
+    @app.get("/api/v2/dags/{dag_id}", dependencies=[Depends(may_read)])
+    def read(dag_id: str) -> dict[str, Any]:
+        return {"dag_id": dag_id}
 
     @app.post("/api/v2/dags/{dag_id}/dagRuns", dependencies=[Depends(login)])
     def trigger(dag_id: str, body: Body) -> dict[str, Any]:
@@ -74,6 +90,62 @@ def test_who_may_not_trigger_learns_nothing_of_the_form(api):
     assert (answer.status_code, answer.json()) == (401, {"detail": "who are you?"})
 
 
+def test_who_may_see_a_dag_but_not_trigger_it_learns_nothing_of_the_form(api):
+    answer = api.post(URL, json={"conf": {"clip_seconds": 0}}, headers={"name": "bob"})
+    assert (answer.status_code, answer.json()) == (403, {"detail": "you may only look"})
+
+
+@pytest.mark.parametrize("where", [URL, URL + "/", "/proxied" + URL])
+def test_without_a_login_a_hostile_body_is_neither_received_nor_looked_at(api, monkeypatch, where):
+    looked: list[str] = []
+    sent: list[int] = []
+    monkeypatch.setattr(form_check, "what_is_wrong", lambda *asked: looked.append("") or "")
+    monkeypatch.setattr(form_check, "spec_of", lambda *asked: looked.append("") or None)
+    read = form_check._read
+
+    async def counted(receive):
+        sent.append(1)
+        return await read(receive)
+
+    monkeypatch.setattr(form_check, "_read", counted)
+    hostile = json.dumps({"conf": {"shards": "0..999999," * 5000 + "0"}})
+    answer = api.post(where, content=hostile, headers={"Content-Type": "application/json"})
+    assert answer.status_code in (401, 404)
+    assert (looked, sent, api.triggered) == ([], [], [])
+
+
+def test_a_form_is_looked_at_beside_the_event_loop(api, monkeypatch):
+    import asyncio
+
+    def beside(dag_id, body):
+        with pytest.raises(RuntimeError):
+            asyncio.get_running_loop()
+        return f"looked at {dag_id}"
+
+    monkeypatch.setattr(form_check, "what_is_wrong", beside)
+    answer = api.post(URL, json={"conf": {}}, headers=LOGIN)
+    assert (answer.status_code, answer.json()) == (400, {"detail": "looked at video_pipeline"})
+
+
+def test_what_is_logged_of_a_wrong_form_is_one_short_line(api, caplog):
+    conf = {f"x\n2026 ERROR root: all is lost\x1b[2J{n}": 1 for n in range(500)}
+    with caplog.at_level(logging.INFO, logger=form_check.__name__):
+        answer = api.post(URL, json={"conf": conf}, headers=LOGIN)
+    (line,) = [record.getMessage() for record in caplog.records if record.name == form_check.__name__]
+    assert line.startswith("refused to trigger video_pipeline: ")
+    assert line.isprintable() and line.isascii() and len(line) < 2500
+    told = answer.json()["detail"]
+    assert "500 fields to be mended" in told and "480 more unknown fields: not named here" in told
+    assert told.count("\n") == 21 and "\x1b" not in told and len(told) < 20_000
+
+
+@pytest.mark.parametrize("module", [one.name for one in pkgutil.iter_modules(shardmill.specs.__path__)])
+def test_a_dag_of_others_is_triggered_though_it_is_named_as_one_of_our_modules(api, module):
+    if module not in FORMS:
+        answer = api.post(f"/api/v2/dags/{module}/dagRuns", json={"conf": {"theirs": 1}}, headers=LOGIN)
+        assert (answer.status_code, api.triggered) == (200, [(module, {"theirs": 1})])
+
+
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"conf": 1}', b'{"conf": [1]}', b"[" * 100_000, b"\xff"])
 def test_what_is_no_request_is_left_to_airflow(api, body):
     answer = api.post(URL, content=body, headers={**LOGIN, "Content-Type": "application/json"})
@@ -97,7 +169,9 @@ def test_every_form_is_known_by_its_dag(tmp_path, monkeypatch):
     monkeypatch.setenv("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
     from airflow.dag_processing.dagbag import DagBag
 
-    for dag_id, spec in forms(DagBag(str(PROJECT / "dags")).dags).items():
+    found_forms = forms(DagBag(str(PROJECT / "dags")).dags)
+    assert set(found_forms) == set(FORMS)
+    for dag_id, spec in found_forms.items():
         found = spec_of(dag_id)
         assert found and list(found.model_fields) == list(spec.model_fields), dag_id
     assert spec_of("value") is None and spec_of("os") is None and spec_of("") is None

@@ -6,9 +6,11 @@ import asyncio
 import email
 import json
 import logging
+import socket
 import socketserver
 import sys
 import threading
+import time
 import uuid
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -130,7 +132,7 @@ def mail_text(message: Message) -> str:
 
 
 def test_every_channel_that_is_named_is_told_and_nothing_told_is_rendered(topic, slack, mail):
-    from shardmill_airflow.notifying import send
+    from shardmill_airflow.channels import send
 
     asked = NotifySpec(notify_sns=topic.arn, notify_slack="#ml", notify_email="ann@example.com, bob@example.com")
     notice = failure_notice("video_pipeline", "manual__1", {"split": f"cannot read {HOSTILE}\nmore"}, "http://a/b")
@@ -152,7 +154,7 @@ def test_every_channel_that_is_named_is_told_and_nothing_told_is_rendered(topic,
 
 
 def test_a_channel_that_fails_is_named_in_the_log_and_the_others_are_told(topic, slack, monkeypatch, caplog):
-    from shardmill_airflow.notifying import send
+    from shardmill_airflow.channels import send
 
     monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", "smtp://127.0.0.1:1/?disable_tls=true&disable_ssl=true&timeout=1")
     asked = NotifySpec(notify_sns=topic.arn, notify_slack="#closed", notify_email="ann@example.com")
@@ -161,6 +163,55 @@ def test_a_channel_that_fails_is_named_in_the_log_and_the_others_are_told(topic,
     told = [record.getMessage() for record in caplog.records if "was not told" in record.getMessage()]
     assert [line.partition(" ")[0] for line in told] == ["notify_slack", "notify_email"]
     assert "not_in_channel" in told[0]
+
+
+@pytest.fixture
+def silent():
+    """The port of a server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.mark.parametrize("hangs", ["notify_sns", "notify_slack"])
+def test_a_channel_that_hangs_keeps_no_message_from_the_others_and_is_named(mail, silent, monkeypatch, caplog, hangs):
+    from shardmill_airflow import channels
+
+    monkeypatch.setattr(channels, "LIMIT_SECONDS", 3.0, raising=False)
+    url = f"http://127.0.0.1:{silent}/"
+    aws = {"conn_type": "aws", "login": "x", "password": "x", "extra": {"endpoint_url": url}}
+    slack = {"conn_type": "slack", "password": "x", "extra": {"base_url": url, "timeout": 60}}
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(aws))
+    monkeypatch.setenv("AIRFLOW_CONN_SLACK_API_DEFAULT", json.dumps(slack))
+    names = {"notify_sns": "arn:aws:sns:us-east-1:123456789012:told", "notify_slack": "#ml"}
+    asked = NotifySpec(**{hangs: names[hangs], "notify_email": "ann@example.com"})
+    channels.send(NotifySpec(notify_email="bob@example.com"), Notice("loads what is imported once"))
+    mails, began = len(mail), time.monotonic()
+    with caplog.at_level(logging.ERROR):
+        assert channels.send(asked, Notice("failed")) == ("notify_email",)
+    assert time.monotonic() - began < 15
+    assert len(mail) == mails + 1
+    (line,) = [record.getMessage() for record in caplog.records if "was not told" in record.getMessage()]
+    assert line.startswith(f"{hangs} was not told: ")
+
+
+def test_each_channel_gives_up_by_itself_within_the_limit_of_all():
+    from shardmill_airflow import channels
+
+    asked = NotifySpec(notify_sns="arn:aws:sns:eu-west-1:123456789012:told", notify_slack="#ml")
+    sns, slack = (channels.NOTIFIERS[name](asked, Notice("x")) for name in ("notify_sns", "notify_slack"))
+    config = sns.hook.config
+    tries = config.retries["total_max_attempts"]
+    assert sns.hook.region_name == "eu-west-1"
+    assert (config.connect_timeout + config.read_timeout) * tries <= channels.LIMIT_SECONDS < 30
+    assert slack.timeout <= channels.LIMIT_SECONDS
+
+
+@pytest.mark.parametrize("topic_name", ["told.fifo", "told fifo"])
+def test_a_topic_that_the_notifier_cannot_tell_is_refused(topic_name):
+    from shardmill.specs.mistakes import MistakesError, read_spec
+
+    with pytest.raises(MistakesError, match="notify_sns: expected text such as arn:aws:sns"):
+        read_spec(NotifySpec, {"notify_sns": f"arn:aws:sns:us-east-1:123456789012:{topic_name}"})
 
 
 def test_a_notifier_that_is_not_installed_is_refused_before_anything_starts(monkeypatch):
@@ -238,6 +289,40 @@ def test_a_late_run_is_told_while_it_is_not_over(topic, state, told):
     found = topic.messages()
     assert len(found) == told
     assert all("not over 1.5 hours after it was queued" in one["Message"] for one in found)
+
+
+@pytest.mark.parametrize("conf", [{}, None])
+def test_a_late_night_by_schedule_is_told_to_those_whom_the_form_names(topic, conf):
+    from shardmill_airflow.nightly_settings import nightly_form
+    from shardmill_airflow.notifying import tell_late, watched
+
+    asked = json.dumps({"notify_sns": topic.arn, "notify_after_hours": 2})
+    alert = watched(nightly_form({"SHARDMILL_NIGHTLY": asked}))["deadline"]
+    assert alert.reference.default_hours == 2.0
+    kwargs = json.loads(json.dumps(alert.callback.kwargs))  # Airflow keeps them as JSON
+    run = {"dag_id": "nightly_reprocess", "dag_run_id": "scheduled__1", "state": "running", "conf": conf}
+    asyncio.run(tell_late({"dag_run": run}, **kwargs))
+    (message,) = topic.messages()
+    assert message["Subject"].startswith("nightly_reprocess is late")
+    assert "not over 2 hours after it was queued" in message["Message"]
+
+
+def test_what_a_run_was_triggered_with_goes_before_the_forms_defaults(topic):
+    from shardmill_airflow.notifying import tell_late
+
+    run = {"dag_id": "nightly_reprocess", "dag_run_id": "manual__1", "state": "running"}
+    other = {"notify_sns": topic.arn.replace("told", "none")}
+    asyncio.run(tell_late({"dag_run": run | {"conf": {"notify_sns": topic.arn}}}, 1.0, other))
+    assert len(topic.messages()) == 1
+
+
+def test_a_late_run_of_which_nobody_is_told_is_named_in_the_log(caplog):
+    from shardmill_airflow.notifying import tell_late
+
+    run = {"dag_id": "nightly_reprocess", "dag_run_id": "scheduled__1", "state": "running", "conf": {}}
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(tell_late({"dag_run": run}, 2.0))
+    assert "nightly_reprocess is late, and nobody is named who is to be told: scheduled__1" in caplog.text
 
 
 @pytest.mark.parametrize(

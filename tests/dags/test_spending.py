@@ -343,6 +343,29 @@ def as_task(open_run, monkeypatch):
     return run
 
 
+def test_people_are_told_once_of_what_clusters_came_to_however_often_the_report_is_made(
+    as_task, open_run, account, lake, monkeypatch
+):
+    from shardmill_airflow import channels
+    from shardmill_airflow.spending import plan_clusters
+
+    sent: list[str] = []
+    answers = iter([(), ("notify_sns",)])
+
+    def send(asked, notice):
+        sent.append(notice.subject)
+        return next(answers)
+
+    monkeypatch.setattr(channels, "send", send)
+    opened = open_run("r-told", max_hours=2.0)
+    live(account, plan_clusters(opened), T0 + 60 + 3600 * 500)
+    for tries in (1, 2, 2, 2):
+        # Nobody took the first one: it is told again.
+        as_task("report", opened, {"budget": "success", "delete_cluster": "success"})
+        assert len(sent) == tries
+    assert b"USD" in lake.get("runs/r-told/spending_told.txt")
+
+
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_the_first_task_tells_the_plan_and_goes_on_unless_the_run_is_dry(as_task, open_run, caplog, dry_run):
     caplog.set_level(logging.INFO)

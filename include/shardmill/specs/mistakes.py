@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -16,6 +16,9 @@ from shardmill.specs.value import Spec
 Asked = TypeVar("Asked", bound=Spec)
 LONGEST_VALUE = 80
 LONGEST_TEXT = 400
+MOST_UNKNOWN = 20
+"""Unknown fields that are named; of more, the number is told."""
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_]{1,60}")
 _NAMED = re.compile(r"([a-z][a-z0-9_]*): (.*)", re.DOTALL)
 
 
@@ -25,6 +28,8 @@ class Mistake:
 
     field: str
     text: str
+    fields: int = 1
+    """How many fields it tells of."""
 
     def __str__(self) -> str:
         return f"{self.field}: {self.text}"
@@ -44,7 +49,7 @@ def read_spec(spec: type[Asked], values: Mapping[str, Any]) -> Asked:
     Raises:
         MistakesError: holds every field that is wrong or unknown, and fields that do not go together.
     """
-    unknown = tuple(_unknown(spec, name) for name in values if name not in spec.model_fields)
+    unknown = _unknown(spec, [name for name in values if name not in spec.model_fields])
     known = {name: value for name, value in values.items() if name in spec.model_fields}
     made, wrong = _try(spec, known)
     if unknown or made is None:
@@ -131,7 +136,15 @@ def shortened(text: str, most: int = LONGEST_VALUE) -> str:
     return text if len(text) <= most else f"{text[: most - 20]}… ({len(text)} characters)"
 
 
-def _unknown(spec: type[Spec], name: str) -> Mistake:
+def _unknown(spec: type[Spec], names: Sequence[Any]) -> tuple[Mistake, ...]:
+    found = [_unknown_field(spec, name) for name in names[:MOST_UNKNOWN]]
+    if (left := len(names) - len(found)) > 0:
+        found.append(Mistake(f"{left} more unknown field{'s' * (left > 1)}", "not named here", left))
+    return tuple(found)
+
+
+def _unknown_field(spec: type[Spec], name: Any) -> Mistake:
     near = difflib.get_close_matches(str(name)[:100], spec.model_fields, n=1)
     hint = f"did you mean {near[0]}?" if near else f"expected some of {', '.join(spec.model_fields)}"
-    return Mistake(f"unknown field {shortened(str(name))}", hint)
+    called = name if isinstance(name, str) and _PLAIN_NAME.fullmatch(name) else shown(name)
+    return Mistake(f"unknown field {called}", shortened(hint, LONGEST_TEXT))

@@ -15,7 +15,7 @@ _ADDRESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@[A-Za-z0-9](?:[A-Za-z0
 Topic = Annotated[
     str,
     Field(
-        pattern=r"^(arn:aws[a-z-]{0,20}:sns:[a-z0-9-]{1,32}:\d{12}:[A-Za-z0-9_-]{1,256}(\.fifo)?)?$",
+        pattern=r"^(arn:aws[a-z-]{0,20}:sns:[a-z0-9-]{1,32}:\d{12}:[A-Za-z0-9_-]{1,256})?$",
         examples=["arn:aws:sns:us-east-1:123456789012:shardmill"],
     ),
 ]

@@ -13,6 +13,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 SCHEMES = ("s3", "gs", "file")
 LONGEST_URI = 1100
 """Characters; S3 takes keys of 1024 bytes."""
+LONGEST_RANGE = 10_000
+"""Characters of a range of shards in a form."""
 SECTIONS = ("What", "Data", "Mirror", "Split", "Features", "Where", "Train", "Guards", "Notify")
 """Of the trigger forms, in their order."""
 _PLAIN = re.compile(r"[A-Za-z0-9._~/=+,-]+")
@@ -73,7 +75,16 @@ def parse_shard_range(text: str) -> tuple[int, ...] | None:
     """
     if text.strip() == "all":
         return None
-    numbers: set[int] = set()
+    numbers: list[int] = []
+    for first, last in sorted(_spans(text)):
+        begin = max(first, numbers[-1] + 1) if numbers else first
+        numbers.extend(range(begin, last + 1))
+    return tuple(numbers)
+
+
+def _spans(text: str) -> list[tuple[int, int]]:
+    """Read the items of a range: the first and the last number of each."""
+    found = []
     for item in text.split(","):
         match = _RANGE_ITEM.fullmatch(item.strip())
         if match is None:
@@ -81,12 +92,15 @@ def parse_shard_range(text: str) -> tuple[int, ...] | None:
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
             raise ValueError(f"the range {item.strip()!r} is empty: it ends before it starts")
-        numbers.update(range(first, last + 1))
-    return tuple(sorted(numbers))
+        found.append((first, last))
+    return found
 
 
 def _check_shard_range(text: str) -> str:
-    parse_shard_range(text)
+    if len(text) > LONGEST_RANGE:
+        raise ValueError(f"expected a range of at most {LONGEST_RANGE} characters, found {len(text)}")
+    if text.strip() != "all":
+        _spans(text)
     return text.strip()
 
 

@@ -26,8 +26,8 @@ ORDERS = {"train_on_records": RECORD_ORDER, "nightly_reprocess": SHARDS_ORDER, "
 SHARDS_OTHERS = ("fresh.json", "canary.json")
 OTHERS = (
     *SHARDS_OTHERS,
-    *("spec.json", "clusters.json", "spent.json", "predictions.json", "curves.json"),
-    *("history.json", "result.json", "report.html"),
+    *("spec.json", "clusters.json", "spent.json", "spending_told.txt", "predictions.json"),
+    *("curves.json", "history.json", "result.json", "report.html"),
 )
 FOLDERS = ("logs/", "asked/", "checkpoints/", "training/", "tensorboard/", "announced/")
 MODEL, WEIGHTS = "model/model.json", "model/"
