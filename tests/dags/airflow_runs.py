@@ -24,6 +24,8 @@ from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
 folder, dag_id, confs = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 sync_bag_to_db(bag := DagBag(folder), "dags-folder", None)
+# Airflow's own `test` cannot end a successful run that has a deadline: it looks for it in the database by no id.
+bag.dags[dag_id].deadline = None
 for conf in confs:
     started = time.monotonic()
     run = bag.dags[dag_id].test(run_conf=conf)

@@ -11,6 +11,8 @@ import pytest
 from dags.airflow_runs import run_dag
 from jobs.night_lab import make_source, small_range
 
+from shardmill.specs.shard_runs import BackfillSpec
+
 PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -32,7 +34,7 @@ def test_a_backfill_previews_stops_at_a_bad_canary_goes_through_and_has_then_not
     asked = small_range(source, lake, shards="000000..000004", min_batches=2).model_dump(exclude={"pipeline", "where"})
     confs = [
         asked,
-        asked | {"preview": False},
+        asked | {"preview": False, "max_reject_share": BackfillSpec().max_reject_share},
         asked | {"preview": False, "shards": "000001..000004"},
         asked | {"preview": False, "shards": "000001..000004"},
     ]
@@ -47,6 +49,7 @@ def test_a_backfill_previews_stops_at_a_bad_canary_goes_through_and_has_then_not
     assert stopped.states["canary"] == "failed" and stopped.mapped == []
     assert "shard 000000 is not as planned" in stopped.told["canary"], stopped.told
     assert "rejects 2 of 2 (100%), allowed 10%" in stopped.told["canary"]
+    assert "max_reject_share: shard 000000: 2 of 2 samples were refused" in stopped.told["canary"]
 
     assert through.state == "success"
     assert "shard 000001 is as planned: time " in through.told["canary"]
@@ -58,7 +61,7 @@ def test_a_backfill_previews_stops_at_a_bad_canary_goes_through_and_has_then_not
     assert "nothing to do: all 4 shards of the range are done" in again.told["plan"]
     assert again.seconds < 60
     revisions = sorted((tmp_path / "lake" / "clips").rglob("_manifests/*/r*.json"))
-    assert [path.name for path in revisions] == ["r000.json"] * 5
+    assert [path.name for path in revisions] == ["r000.json"] * 4, "of the canary that stopped nothing was published"
     plans = [json.loads(path.read_text()) for path in (tmp_path / "lake" / "runs").glob("*/plan.json")]
     assert sorted(len(plan["shards"]) for plan in plans) == [0, 4, 5, 5]
 
