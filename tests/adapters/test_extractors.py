@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from shardmill.adapters.extractors import ExtractorError, check_extractor, make_extractor
 from shardmill.core.frame_statistics import VALUES
@@ -125,3 +126,9 @@ def test_bytes_that_are_no_projection_are_refused(tmp_path):
     (tmp_path / "pca.npz").write_bytes(pickled.getvalue())
     with pytest.raises(ExtractorError, match=r"projection: .*not an \.npz"):
         make_extractor(recipe(projection=f"file://{tmp_path}/pca.npz"))
+
+
+def test_linear_algebra_takes_one_thread_and_leaves_the_cores_to_those_who_decode():
+    with threadpool_limits(2, user_api="blas"):
+        make_extractor(recipe())
+        assert {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"} == {1}

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from shardmill.adapters.process import list_processes, process_tree, read_process
+from shardmill.adapters.sandbox import Sandbox, SandboxError, find_sandbox
 from shardmill.adapters.video import slots
 from shardmill.adapters.video.error import SlotError, StoppedError, VideoError
 from shardmill.adapters.video.pieces import Pieces
@@ -174,6 +175,28 @@ def test_a_process_that_does_not_start_is_an_error_with_its_words(tmp_path, film
     monkeypatch.setattr(slots, "module_command", lambda module: [sys.executable, "-I", "-c", program])
     with Slot(RECIPE, tmp_path / "slot") as slot, pytest.raises(SlotError, match="did not start: no libav here"):
         cut(slot, film, tmp_path / "a")
+
+
+def test_a_sandbox_that_was_only_likely_is_left_where_the_trial_finds_another(tmp_path, film, monkeypatch):
+    before = {info.pid for info in list_processes()}
+    monkeypatch.setattr(slots, "likely_sandbox", lambda: Sandbox("none"))
+    with Slot(RECIPE, tmp_path / "slot") as slot:
+        assert cut(slot, film, tmp_path / "a").numbers == (0, 1)
+        inside = [_command_of(pid) for pid in _ours(before, tmp_path)]
+        assert inside
+        assert find_sandbox().kind == "none" or all(any(b"unshare" in word for word in one) for one in inside), inside
+
+
+def test_where_no_sandbox_is_found_nothing_that_was_started_stays(tmp_path, film, monkeypatch):
+    before = {info.pid for info in list_processes()}
+
+    def refuse() -> Sandbox:
+        raise SandboxError("none here")
+
+    monkeypatch.setattr(slots, "find_sandbox", refuse)
+    with Slot(RECIPE, tmp_path / "slot") as slot, pytest.raises(SandboxError, match="none here"):
+        cut(slot, film, tmp_path / "a")
+    assert _ours(before, tmp_path) == []
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,8 @@ class ClipTaking:
         self._end = max(self._end, time + (frame.duration or 0) * self._tick)
         for second in self._wanted:
             if second - _CLOCK_SLACK <= time < second + 1 - _CLOCK_SLACK:
-                self._frames[second] = self._colours.reformat(frame, format="rgb24").to_ndarray()
+                # By itself it would start a thread a core, and wait for them.
+                self._frames[second] = self._colours.reformat(frame, format="rgb24", threads=1).to_ndarray()
                 self._wanted.remove(second)
                 break
 
@@ -107,10 +108,11 @@ def _samples(heard: Sequence[av.AudioFrame]) -> np.ndarray:
     first = heard[0]
     if first.format.name != "fltp":
         return np.concatenate([frame.to_ndarray() for frame in heard], axis=1)
-    planes = [
-        [np.frombuffer(memoryview(frame.planes[channel]), np.float32, frame.samples) for frame in heard]
-        for channel in range(len(first.planes))
+    # A frame makes its planes anew whenever it is asked for them.
+    pieces = [
+        [np.frombuffer(memoryview(plane), np.float32, frame.samples) for plane in frame.planes] for frame in heard
     ]
+    planes = zip(*pieces, strict=True)
     return np.stack([np.concatenate(plane) for plane in planes])
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from shardmill.adapters.scratch import scratch_folder
 from shardmill.adapters.store import MissingObjectError, StoreSettings, read_uri
@@ -139,10 +140,14 @@ def check_extractor(recipe: FeatureRecipe) -> None:
 def make_extractor(recipe: FeatureRecipe, settings: StoreSettings | None = None) -> Describe:
     """Make the extractor that a recipe names, projected to 1024 values.
 
+    From now on this process' linear algebra runs on one thread: its results do not depend on the machine's cores then,
+    and OpenBLAS' threads, which spin while they wait, take nothing from those that cut or decode meanwhile.
+
     Raises:
         ExtractorError: an unknown name, missing or unfit weights, a missing or unfit projection.
     """
     check_extractor(recipe)
+    threadpool_limits(1, user_api="blas")
     describe, values, gain = EXTRACTORS[recipe.extractor](recipe, settings)
     project = _projection(recipe, values, gain, settings)
     return lambda frames: project(describe(frames))

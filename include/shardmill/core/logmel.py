@@ -23,9 +23,6 @@ _HIGHEST_HZ = 7_600.0
 _FLOOR = 1e-2
 """Added to magnitudes, of which a full-scale tone has about 100: 80 dB below it is silence."""
 
-_ROWS = 14
-"""Of a product: for larger ones OpenBLAS wakes its threads, which then spin on cores that have other work."""
-
 
 def _mel(hertz: np.ndarray | float) -> np.ndarray:
     return 1127.0 * np.log1p(np.asarray(hertz) / 700.0)
@@ -58,8 +55,7 @@ def log_mel(samples: np.ndarray) -> np.ndarray:
     padded = np.pad(np.asarray(samples, np.float64), (0, max(0, WINDOW - len(samples))))
     windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
     magnitudes = np.abs(np.fft.rfft(windows * _hanning(), _FFT))
-    bands = [magnitudes[row : row + _ROWS] @ mel_weights() for row in range(0, len(magnitudes), _ROWS)]
-    return np.log10(np.concatenate(bands) + _FLOOR)
+    return np.log10(magnitudes @ mel_weights() + _FLOOR)
 
 
 def describe_second(samples: np.ndarray) -> np.ndarray:

@@ -86,6 +86,18 @@ def find_sandbox() -> Sandbox:
         return _found()
 
 
+def likely_sandbox() -> Sandbox | None:
+    """Give what `find_sandbox` will most likely give, untried: the first choice that is installed, with every extra.
+
+    A program may be started in it, and has to be ended where `find_sandbox` gives another one or none. Nothing of a
+    stranger's may be handed to it before.
+    """
+    if _found.cache_info().currsize:
+        return _found()
+    installed = [(kind, path) for kind, name in _PROGRAMS.items() if (path := shutil.which(name))]
+    return _sandbox(*installed[0], frozenset(_EXTRAS[installed[0][0]])) if installed else None
+
+
 @cache
 def _found() -> Sandbox:
     refusals = []
@@ -104,15 +116,19 @@ def _find(kind: Kind) -> Sandbox:
     program = shutil.which(_PROGRAMS[kind])
     if program is None:
         raise SandboxError(f"{_PROGRAMS[kind]} is not installed")
-    view, every = program_view(), frozenset(_EXTRAS[kind])
+    every = frozenset(_EXTRAS[kind])
     refusal = ""
     for extras in (every, *(every - {extra} for extra in _EXTRAS[kind]), frozenset[str]()):
-        sandbox = Sandbox(kind, str(Path(program).absolute()), extras, view)
+        sandbox = _sandbox(kind, program, extras)
         answer = _try(sandbox)
         if not answer:
             return sandbox
         refusal = refusal or answer
     raise SandboxError(f"{_PROGRAMS[kind]}: {refusal}")
+
+
+def _sandbox(kind: Kind, program: str, extras: frozenset[str]) -> Sandbox:
+    return Sandbox(kind, str(Path(program).absolute()), extras, program_view())
 
 
 def _try(sandbox: Sandbox) -> str:

@@ -39,7 +39,7 @@ LIMIT_SECONDS = 2 * 3600.0
 """No video may take longer."""
 MOST_SECONDS = 300
 """So many seconds of a video become footage."""
-_Way = Literal["copied", "encoded", "ffmpeg"]
+Way = Literal["copied", "encoded", "ffmpeg"]
 """Where packets of pictures come from: the source, an encoder in this process, or ffmpeg."""
 _UNSURE = ("damaged", "unsupported", "not_proven")
 
@@ -56,8 +56,13 @@ class CutVideo:
     """Length of the video stream."""
     facts: dict[str, Any]
     """Format and streams of the source, named as ffprobe names them."""
-    copied: bool = False
-    """Whether the source's own packets were taken, and none was encoded again."""
+    way: Way = "encoded"
+    """Where the packets of its pictures came from."""
+
+    @property
+    def copied(self) -> bool:
+        """Whether the source's own packets were taken, and none was encoded again."""
+        return self.way == "copied"
 
 
 @dataclass(frozen=True)
@@ -172,7 +177,7 @@ def _encode(job: _Job) -> CutVideo:
         raise VideoError("damaged", f"two decoders do not agree on its frames: {error}") from error
 
 
-def _cut(job: _Job, plans: tuple[ClipPlan, ...], way: _Way, pictures: Pictures | None = None) -> CutVideo:
+def _cut(job: _Job, plans: tuple[ClipPlan, ...], way: Way, pictures: Pictures | None = None) -> CutVideo:
     """Cut a video; ``pictures`` are the source's, which those of the clips must be."""
     clips: list[tuple[int, Path]] = []
     size = 0
@@ -195,7 +200,7 @@ def _cut(job: _Job, plans: tuple[ClipPlan, ...], way: _Way, pictures: Pictures |
         _save_footage(taking, job.footage)
     length = (plans[-1].start + plans[-1].length - plans[0].start) * job.video.time_base
     frames = sum(len(plan.times) for plan in plans)
-    return CutVideo(tuple(clips), frames, round(float(length), 6), job.video.facts, pictures is not None)
+    return CutVideo(tuple(clips), frames, round(float(length), 6), job.video.facts, way)
 
 
 def _footage_taking(job: _Job) -> FootageTaking:
@@ -211,7 +216,7 @@ def _save_footage(taking: FootageTaking, path: Path) -> None:
 
 
 @contextmanager
-def _written(job: _Job, plans: tuple[ClipPlan, ...], way: _Way) -> Iterator[Iterator[WrittenClip]]:
+def _written(job: _Job, plans: tuple[ClipPlan, ...], way: Way) -> Iterator[Iterator[WrittenClip]]:
     video = job.video
     with ExitStack() as stack:
         heard: Complaints = []

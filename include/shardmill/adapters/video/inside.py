@@ -7,6 +7,7 @@ it: it holds no file descriptor but its own, cannot look into its parent, and al
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import os
 import signal
@@ -31,8 +32,8 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _MEBIBYTE = 1024 * 1024
 _MOST_FACTS_BYTES = 256 * 1024
 _MOST_STREAMS = 100
-_COPIED = b'"copied": true}'
-"""How the answer about a video ends whose pictures were taken over."""
+_COPIED, _BY_PROGRAM = b'"way": "copied"}', b'"way": "ffmpeg"}'
+"""How the answer about a video ends whose pictures were taken over, or that was left to the ffmpeg program."""
 
 
 def main() -> None:
@@ -40,7 +41,7 @@ def main() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)  # no child may trace this process
     os.nice(_NICENESS)
     _keep_memory()
-    imageio_ffmpeg.get_ffmpeg_exe()  # starts it to see that it runs: once here, not once a video
+    gc.freeze()  # what was imported is not looked through again
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     answers.write(READY.encode() + b"\n")
@@ -52,6 +53,8 @@ def main() -> None:
         status, answer = _in_a_child(asked, answers.fileno())
         if answer.endswith(_COPIED):
             _import_arrays()  # the next one may well need them too
+        if answer.endswith(_BY_PROGRAM):
+            imageio_ffmpeg.get_ffmpeg_exe()  # starts it to see that it runs: here, not once a video from now on
         said = answer.decode("utf-8", "replace") if len(answer) <= MOST_ANSWER_BYTES else ""
         answers.write(json.dumps({"status": status, "said": said}).encode() + b"\n")
         answers.flush()
@@ -143,7 +146,7 @@ def _answer(asked: dict[str, Any]) -> dict[str, Any]:
         "frames": cut.frames,
         "seconds": cut.seconds,
         "facts": _bounded(cut.facts),
-        "copied": cut.copied,
+        "way": cut.way,
     }
 
 

@@ -13,13 +13,13 @@ import time
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import imageio_ffmpeg
 from pydantic import Field, ValidationError
 
 from shardmill.adapters.process import start_child
-from shardmill.adapters.sandbox import find_sandbox, module_command
+from shardmill.adapters.sandbox import Sandbox, find_sandbox, likely_sandbox, module_command
 from shardmill.adapters.video.avx import require_avx
 from shardmill.adapters.video.error import SlotError, StoppedError, VideoError
 from shardmill.adapters.video.pieces import NonsenseError, Pieces, size_of
@@ -50,7 +50,7 @@ class _Answer(Spec):
     frames: int = Field(0, ge=0)
     seconds: float = Field(0.0, ge=0, allow_inf_nan=False)
     facts: dict[str, Any] = Field(default_factory=dict)
-    copied: bool = False
+    way: Literal["copied", "encoded", "ffmpeg"] = "encoded"
 
 
 def time_limit(size: int) -> float:
@@ -112,7 +112,7 @@ class Slot:
         except (OSError, NonsenseError) as error:
             self._end()
             raise VideoError("crashed", f"the process that cut it left something else than clips: {error}") from error
-        return Pieces(to, answer.clips, answer.frames, answer.seconds, answer.facts, answer.copied, size)
+        return Pieces(to, answer.clips, answer.frames, answer.seconds, answer.facts, answer.way == "copied", size)
 
     def _ready(self) -> subprocess.Popen[bytes]:
         if self._closed:
@@ -121,17 +121,36 @@ class Slot:
             return self._process
         require_avx()
         self._folder.mkdir(exist_ok=True)
-        command = find_sandbox().command(module_command(INSIDE), work=self._folder)
-        with (self._folder / "log").open("wb") as log:
-            self._process = start_child(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, bufsize=0)
+        process = self._start_inside()
         if self._closed:  # meanwhile
             self.kill()
-        if self._line(self._process, time.monotonic() + _START_SECONDS) != READY.encode():
+        if self._line(process, time.monotonic() + _START_SECONDS) != READY.encode():
             self._check_closed()
             said = self._said()
             self._end()
             raise SlotError(f"the process that is to cut videos did not start: {said or 'it said nothing'}")
-        return self._process
+        return process
+
+    def _start_inside(self) -> subprocess.Popen[bytes]:
+        """Start the process in this machine's sandbox; it begins to import while the sandbox is still tried."""
+        likely = likely_sandbox()
+        try:
+            process = self._start(likely) if likely else None
+            found = find_sandbox()
+            if process is None or found != likely:
+                self._end()
+                process = self._start(found)
+        except BaseException:
+            self._end()
+            raise
+        return process
+
+    def _start(self, sandbox: Sandbox) -> subprocess.Popen[bytes]:
+        command = sandbox.command(module_command(INSIDE), work=self._folder)
+        with (self._folder / "log").open("wb") as log:
+            process = start_child(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, bufsize=0)
+        self._process = process
+        return process
 
     def _ask(self, process: subprocess.Popen[bytes], asked: dict[str, Any], seconds: float) -> _Answer:
         assert process.stdin is not None  # noqa: S101 - it was asked for

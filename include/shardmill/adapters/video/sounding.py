@@ -134,15 +134,15 @@ def _encoder(sink: OutputContainer, frame: AudioFrame, recipe: SplitRecipe) -> A
 
 def _packets(encoder: AudioStream, frames: Iterator[AudioFrame], rate: int) -> Iterator[tuple[int, bytes]]:
     frame: AudioFrame | None
-    base = Fraction()
+    known = False
     while True:
         with _careful():
             frame = next(frames, None)
             packets = encoder.encode(frame)
-        if packets and not base:  # a packet makes a new fraction of it whenever it is asked
-            base = Fraction(packets[0].time_base or 0)
+        if packets and not known:  # a packet makes a new fraction of it whenever it is asked
+            known = packets[0].time_base == Fraction(1, rate)
         for packet in packets:
-            if packet.pts is None or base != Fraction(1, rate):
+            if packet.pts is None or not known:
                 raise SoundDiffersError("expected packets that count samples, found others")
             yield packet.pts, bytes(packet)
         if frame is None:

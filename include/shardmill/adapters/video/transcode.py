@@ -24,8 +24,9 @@ X264 = (
 SOUND_CPU_FLAGS = "avx"
 """Instructions that may touch sound, as ``-cpuflags``. The last bits of floating point differ between them: measured in
 the PCM of AAC, MP3, Opus, Vorbis and AC-3, in resampled sound and in encoded AAC."""
-PICTURE_CPU_FLAGS = ""
-"""Instructions that may touch pictures, as ``-cpuflags``; empty: all, for the pictures are the same with any."""
+PICTURE_CPU_FLAGS = "+slowgather"
+"""Instructions that may touch pictures, as ``-cpuflags``: all, for the pictures are the same with any. But swscale is
+told to shrink without AVX2's gathering loads, which took half as long again on the CPU at hand (docs/benchmarks.md)."""
 # Closed groups of pictures that begin where clips begin, and nowhere else.
 GROUPS = "keyint=infinite:scenecut=0:open-gop=0"
 _LANES = 16

@@ -205,7 +205,6 @@ def _read_and_cut(task: _Task, writer: commits.ShardWriter) -> Manifest:
             for case in samples.cases():
                 window.put(case)
             stream.settle(tar.sha256, window.check)
-            tools()  # asks programs, which takes a while: here others still cut, at the end all would wait for it
 
         def cut(cutter: Cutter, case: Case) -> Pieces | Reject:
             result = cut_case(cutter, case, seconds=how.video_seconds, footage=how.footage is not None)
@@ -220,6 +219,7 @@ def _read_and_cut(task: _Task, writer: commits.ShardWriter) -> Manifest:
                 how.progress(f"{len(receipts)} parts are there: going on behind sample {wanted.first - 1}")
             for case, result in window.results():
                 done = publication.add(case, result)
+                tools()  # asks a program, once: here, while others cut; at the end all would wait for it
                 how.progress(_tell(done))
                 progress.add(done, case.begins.offset)
         publication.close(samples.count, samples.here)
