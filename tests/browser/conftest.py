@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import site
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -55,7 +54,8 @@ SWITCHES = [
 def _missing() -> str:
     # Behind the packages that are there already: what both have is theirs.
     packages = PROJECT / ".local/browser/lib" / f"python3.{sys.version_info.minor}" / "site-packages"
-    site.addsitedir(str(packages))
+    if str(packages) not in sys.path:
+        sys.path.append(str(packages))
     if importlib.util.find_spec("playwright") is None:
         return "Playwright is not installed: run `make test-browser`"
     if shutil.which("chromium") is None:

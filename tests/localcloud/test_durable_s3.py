@@ -343,6 +343,8 @@ def test_a_folder_opened_in_a_tab_is_a_page_whose_links_lead_on(serve: Serve) ->
     (link,) = re.findall(r'<a href="([^"]*)">a b&amp;c.txt', text)
     file = opened_at(s3, link, **IN_A_TAB)
     assert (file.status, file.read(), file.headers["Content-Security-Policy"]) == (200, b"12345", "sandbox")
+    shown = opened_at(s3, f"/{BUCKET}/runs/r/spec.json", **IN_A_TAB)
+    assert (shown.status, shown.headers["Content-Type"]) == (200, "application/json")
     assert keys_of(s3) == sorted(keys_of(s3))  # the SDKs are answered as before
 
 

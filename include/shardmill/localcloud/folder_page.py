@@ -17,6 +17,9 @@ from werkzeug.wrappers import Response
 
 LOCKED = "sandbox"
 """Policy of all that is shown: it belongs to no origin and runs no script, so it reads nothing else that is served."""
+_UNKNOWN = "binary/octet-stream"
+_SHOWN = {".html": "text/html; charset=utf-8", ".json": "application/json", ".csv": "text/plain; charset=utf-8"}
+"""What a browser is to show and not to keep, where nobody said of what type it is, by the end of its key."""
 _STYLE = """
 :root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif; }
 body { max-width: 1000px; margin: 28px auto; padding: 0 20px; }
@@ -44,6 +47,20 @@ def is_opened_in_a_tab(environ: dict[str, Any]) -> bool:
         return False
     wanted = (environ.get("HTTP_SEC_FETCH_MODE"), environ.get("HTTP_SEC_FETCH_DEST"))
     return wanted == ("navigate", "document") or environ["PATH_INFO"].endswith(".html")
+
+
+def locked_up(start_response: Any, path: str) -> Any:
+    """Begin an answer of which a browser shows what it can, and which belongs to no origin and runs no script."""
+    known = next((kind for end, kind in _SHOWN.items() if path.endswith(end)), "")
+
+    def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+        shown = [
+            (name, known if known and (name.lower(), value) == ("content-type", _UNKNOWN) else value)
+            for name, value in headers
+        ]
+        return start_response(status, [*shown, ("Content-Security-Policy", LOCKED)], *more)
+
+    return start
 
 
 def folder_of(environ: dict[str, Any]) -> tuple[str, str] | None:

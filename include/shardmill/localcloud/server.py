@@ -27,7 +27,7 @@ from shardmill.localcloud.emr_api import EmrApi
 from shardmill.localcloud.emr_wire import EmrApp
 from shardmill.localcloud.fault_board import FaultBoard, FaultsApp
 from shardmill.localcloud.fault_state import FAULTS_PATH
-from shardmill.localcloud.folder_page import LOCKED, Listed, folder_of, folder_page, is_opened_in_a_tab
+from shardmill.localcloud.folder_page import Listed, folder_of, folder_page, is_opened_in_a_tab, locked_up
 from shardmill.localcloud.image_refusals import Image
 from shardmill.localcloud.refusals import Holdings
 
@@ -118,20 +118,11 @@ class _Dispatcher:
             return self._faults_app(environ, start_response)
         if is_opened_in_a_tab(environ):
             environ["HTTP_AUTHORIZATION"] = _AS_SIGNED
-            start_response = _locked_up(start_response)
+            start_response = locked_up(start_response, environ["PATH_INFO"])
             if (folder := folder_of(environ)) and (listed := self._listed(folder[0])) is not None:
                 return folder_page(*folder, listed)(environ, start_response)
         answer: Iterable[bytes] = self._services(environ, start_response)
         return answer
-
-
-def _locked_up(start_response: Any) -> Any:
-    """Let a page be shown that belongs to no origin and runs no script: it reads nothing else that is served here."""
-
-    def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
-        return start_response(status, [*headers, ("Content-Security-Policy", LOCKED)], *more)
-
-    return start
 
 
 class CloudServer:

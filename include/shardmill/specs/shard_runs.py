@@ -58,7 +58,7 @@ class BackfillSpec(WorkersRun):
 
     pipeline: Literal["backfill_shards"] = "backfill_shards"
     """Tells this kind of run from the others in its record."""
-    preview: bool = in_section("Guards", True, title="Preview (nothing is done)")
+    preview: bool = in_section("What", True, title="Preview (nothing is done)")
     """Only say what would be done: shards, bytes, hours, USD. Nothing runs; switch it off to begin."""
     canary: bool = in_section("Guards", True, title="Canary first")
     """Do the first shard alone and hold its time, rejects and USD against the plan before the others begin."""
