@@ -6,7 +6,7 @@ import re
 import time
 from typing import Any
 
-POLL_MS = 2_000
+POLL_MS, QUICK_POLL_MS = 2_000, 200
 ENDED = ("Success", "Failed")
 
 
@@ -56,10 +56,14 @@ class AirflowUi:
         self.page.get_by_role("heading", name=task).wait_for()
 
     def clear_task(self) -> None:
-        """Clear the task whose page this is, and go back to the page of its run."""
-        self.page.get_by_role("button", name=re.compile("Clear Task Instance", re.I)).first.click()
+        """Clear the task whose page this is, with what comes behind it, and go back to the page of its run."""
+        self.page.get_by_role("button", name="to clear").first.click()
         self.page.get_by_role("dialog").get_by_role("button", name="Confirm").click()
         self.page.get_by_role("dialog").wait_for(state="hidden")
+        self.page.get_by_role("link", name=re.compile("^manual__")).first.click()
+        self.page.get_by_text("Task Instances", exact=True).first.wait_for()
+        while self.run_state() in ENDED:  # the page learns of it a moment later
+            self.page.wait_for_timeout(QUICK_POLL_MS)
 
     def follow(self, link: str) -> Any:
         """Follow an extra link of a task, on its tab *Details*; give the page that it opens."""
@@ -76,7 +80,7 @@ class Form:
     def __init__(self, page: Any) -> None:
         self.page = page
         self.dialog = page.get_by_role("dialog")
-        self.dialog.get_by_text("Logical Date").wait_for()
+        self.dialog.get_by_text("Logical Date", exact=True).wait_for()
 
     def sections(self) -> list[str]:
         """Give the names of its sections, in order."""
