@@ -43,7 +43,7 @@ def stack_process(
     finally:
         family = process_tree(process.pid)
         os.kill(process.pid, signal.SIGINT)
-        process.wait(60)
+        process.wait(PATIENCE_SECONDS)
     left = [info for info in family if _is_alive(info.pid, info.started)]
     assert left == [], f"left behind: {left}"
 

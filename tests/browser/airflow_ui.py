@@ -74,6 +74,12 @@ class AirflowUi:
         return opened.value
 
 
+def wait_for_notices(page: Any) -> None:
+    """Wait until Airflow's notices are gone: they stay as long as the mouse rests on them."""
+    page.mouse.move(5, 5)
+    page.locator("[data-scope=toast][data-part=root]").first.wait_for(state="hidden")
+
+
 class Form:
     """The trigger form of a DAG, opened."""
 
@@ -102,9 +108,7 @@ class Form:
         self.dialog.locator(f"label:has(input[name=element_{name}])").click()
 
     def send(self) -> None:
-        # A mistake's toast lies on the button until the mouse is elsewhere for some seconds.
-        self.page.mouse.move(5, 5)
-        self.page.get_by_role("status").first.wait_for(state="hidden")
+        wait_for_notices(self.page)  # that of a mistake lies on the button
         self.dialog.get_by_role("button", name="Trigger", exact=True).click()
 
     def refusal(self) -> str:
@@ -117,4 +121,5 @@ class Form:
     def started(self) -> str:
         """Wait for the run that the form made; give its id."""
         self.page.wait_for_url(re.compile(r"/dags/\w+/runs/"))
+        wait_for_notices(self.page)
         return str(self.page.url).rpartition("/")[2]

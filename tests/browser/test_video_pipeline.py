@@ -63,6 +63,12 @@ def test_a_form_is_corrected_its_run_watched_and_a_clip_of_the_report_played(
         report.locator("#videos").evaluate("section => section.scrollIntoView()")
         pictures.take(report, "report-clips")
 
+        ui.page.bring_to_front()
+        folder = ui.follow("Folder in the lake")
+        assert folder.get_by_role("link", name="spec.json").is_visible()
+        folder.get_by_role("link", name="report.html").click()
+        folder.get_by_text("How good the model is").wait_for()
+
     assert len(traffic.urls) > 20
     assert traffic.outside() == []
     assert traffic.connected()
