@@ -17,7 +17,7 @@ LAKE ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup python demo up down test test-all bench-split bench-train soak-clusters lint format dist lock doctor check-aws clean
+.PHONY: help setup python demo up down test test-all test-browser screenshots bench-split bench-train soak-clusters lint format dist lock doctor check-aws clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -42,6 +42,14 @@ test: setup lint ## lint, types, import contracts and tests
 
 test-all: setup lint ## the long tests too
 	@$(PY) -m pytest
+
+test-browser: setup ## log in, trigger, watch and read a report in a headless Chromium (Debian: apt install chromium)
+	@$(PYTHON3) scripts/set_up.py browser
+	@$(PY) -m pytest tests/browser
+
+screenshots: setup ## the same, and its pictures go to docs/
+	@$(PYTHON3) scripts/set_up.py browser
+	@SHARDMILL_SCREENSHOTS=docs $(PY) -m pytest tests/browser
 
 bench-split: setup ## measure split against the well-known shell pipeline
 	@$(PY) scripts/bench_split.py

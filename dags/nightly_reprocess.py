@@ -15,8 +15,8 @@ paused until you unpause it.
 through `video_pipeline` with *where* = `cluster`.
 
 **What it leaves behind:** in the lake `raw/`, `clips/`, `features/`, and `runs/<run>/` with the plan, `fresh.json` and
-`report.html`. When all shards but at most *missing ok* are fresh and something is new, the asset `shardmill-records`
-is updated: training may follow.
+`report.html`. When all shards but at most *shards that may be missing* are fresh and something is new, the asset
+`shardmill-records` is updated: training may follow.
 """
 
 from __future__ import annotations

@@ -10,3 +10,4 @@ compile requirements-build.in -o requirements-build.txt
 compile --no-emit-package pyspark --no-emit-package py4j -c requirements-build.txt requirements-cluster.in -o requirements-cluster.txt
 compile requirements-cluster-local.in -o requirements-cluster-local.txt
 compile -c requirements-cluster.txt requirements.in -o requirements.txt
+compile -c requirements.txt requirements-browser.in -o requirements-browser.txt

@@ -1,6 +1,9 @@
-"""Make the two environments under ``.local/`` from the committed, hash-checked locks. Standard library only.
+"""Make the environments under ``.local/`` from the committed, hash-checked locks. Standard library only.
 
-Run by ``make``; safe to run again: an environment whose locks have not changed is left alone.
+    python3.11 scripts/set_up.py [browser]
+
+Without a name, the two that everything needs. Run by ``make``;
+safe to run again: an environment whose locks have not changed is left alone.
 """
 
 from __future__ import annotations
@@ -22,19 +25,23 @@ ENVIRONMENTS = {
     "airflow": ("requirements.txt",),
     "cluster": ("requirements-cluster.txt", "requirements-cluster-local.txt"),
 }
+ON_REQUEST = {"browser": ("requirements-browser.txt",)}
 BUILD_LOCK = "requirements-build.txt"
 UV_LOCK = "requirements-uv.txt"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.parse_args()
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of those made on request: {', '.join(ON_REQUEST)}")
+    asked = parser.parse_args()
+    if unknown := [name for name in asked.names if name not in ON_REQUEST]:
+        return fail(f"expected one of {', '.join(ON_REQUEST)}, found {unknown[0]!r}")
     if sys.version_info[:2] != (3, 11):
         return fail(f"Python 3.11 is needed, this is {sys.version.split()[0]}: install python3.11")
     LOCAL.mkdir(exist_ok=True)
     try:
         uv = ensure_uv()
-        for name, locks in ENVIRONMENTS.items():
+        for name, locks in ({name: ON_REQUEST[name] for name in asked.names} or ENVIRONMENTS).items():
             ensure_environment(uv, name, locks)
         compile_sources()
     except SetUpError as error:

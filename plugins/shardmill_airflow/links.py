@@ -82,11 +82,13 @@ def lake_url(uri: str, endpoint: str, region: str) -> str:
     return f"https://{region}.console.{_domain(region)}/s3/{page}/{quote(bucket)}?region={region}&prefix={name}"
 
 
-def leave_links(ti: Any, settings: StoreSettings | None, **uris: str) -> None:
-    """Leave links into the lake with a task: ``folder``, ``report``."""
+def leave_links(ti: Any, settings: StoreSettings | None, **uris: str) -> dict[str, str]:
+    """Leave links into the lake with a task: ``folder``, ``report``; give them by the names that the UI shows."""
     endpoint, region = (settings.endpoint_url, settings.region) if settings else ("", "")
     names = {"folder": FOLDER, "report": REPORT}
-    ti.xcom_push(LAKE, {names[kind]: lake_url(uri, endpoint, region) for kind, uri in uris.items()})
+    left = {names[kind]: lake_url(uri, endpoint, region) for kind, uri in uris.items()}
+    ti.xcom_push(LAKE, left)
+    return left
 
 
 def _domain(region: str) -> str:
@@ -138,7 +140,7 @@ class ConsoleLink(_PlaceLink):
 
 
 class LogsLink(_PlaceLink):
-    name: ClassVar[str] = "Logs"
+    name: ClassVar[str] = "Cluster logs"
 
     def url(self, place: dict[str, str]) -> str:
         return logs_url(place)

@@ -13,7 +13,7 @@ from airflow.sdk import Asset, get_current_context
 from shardmill_airflow.connections import access
 from shardmill_airflow.forms import read_form
 from shardmill_airflow.linked import NAMED_BY_SHARDS, SHARDS, LinkedShortCircuit, ReportTask, name_of, task
-from shardmill_airflow.links import leave_links
+from shardmill_airflow.links import REPORT, leave_links
 from shardmill_airflow.outcomes import FAILURE, SUMMARY, failing_for_good, summarised
 from shardmill_airflow.run_clusters import check_reach
 from shardmill_airflow.spending import note_spent, plan_clusters, tell_spending
@@ -34,9 +34,10 @@ def open_run(spec_uri: str) -> OpenRun:
     return stages.open_run(spec_uri, access)
 
 
-def link_run(ti: Any, opened: OpenRun, report: str = "") -> None:
-    """Leave links to a run's folder, and to its report where it is written."""
-    leave_links(ti, opened.lake.settings, folder=f"{opened.run.folder}/", **({"report": report} if report else {}))
+def link_run(ti: Any, opened: OpenRun, report: str = "") -> dict[str, str]:
+    """Leave links to a run's folder, and to its report where it is written; give them by their names."""
+    uris = {"folder": f"{opened.run.folder}/"} | ({"report": report} if report else {})
+    return leave_links(ti, opened.lake.settings, **uris)
 
 
 def do_stage(stage: str, spec_uri: str, shards: Sequence[int]) -> None:
@@ -182,8 +183,9 @@ def report(spec_uri: str) -> str:
         began = context["dag_run"].start_date
         took = (datetime.now(UTC) - began).total_seconds() if began else None
         lines.append(write_report(opened.lake, opened.run, outcomes, failure=failure, took=took))
-        link_run(ti, opened, lines[-1])
-        log.info("the report is at %s", lines[-1])
+        page = link_run(ti, opened, lines[-1]).get(REPORT)
+        # The log is what the UI shows first of a task, and URLs in it can be clicked.
+        log.info("the report is at %s", f"{lines[-1]}: {page}" if page else lines[-1])
     for teardown in ("delete_split_cluster", "delete_cluster"):
         if states.get(teardown) == "failed":
             raise RuntimeError(f"{teardown} failed: a cluster of this run may be alive; clear that task")

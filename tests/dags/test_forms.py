@@ -117,7 +117,7 @@ def test_all_mistakes_are_told_at_once_in_words_and_where_they_stand_in_the_form
         "clip_seconds: expected a number above 0 and of at most 60, found 0 (in the form: Split, Clip length (sec",
         "width: expected a whole number of at least 16 and of at most 4096 in steps of 2, found 17 ",
         "trainer: expected one of single, local_sgd, allreduce, one_shot_average, elephas, found 'sgd' ",
-        "core_type: expected text such as m5.xlarge or g4dn.xlarge, found 'm5; id' (in the form: Where, Core type)",
+        "core_type: expected text such as m5.xlarge or g4dn.xlarge, found 'm5; id' (in the form: Where, Core node t",
         "dry_run: expected true or false, found 'maybe' ",
         "fused: needs a label table (`labels`), ",
         "unknown field dataste: did you mean dataset?",

@@ -116,8 +116,8 @@ def test_the_ui_knows_the_links_of_each_operator_without_any_plugin():
         CreateCluster(task_id="create", spec_uri="s3://l/runs/r/spec.json")
         RunJob(task_id="train", spec_uri="s3://l/runs/r/spec.json", job="train", result="x")
     tasks = DagSerialization.from_dict(DagSerialization.to_dict(dag)).task_dict
-    assert set(tasks["create"].extra_links) == {"EMR cluster", "Logs"}
-    assert set(tasks["train"].extra_links) == {"EMR cluster", "Logs", "Spark history"}
+    assert set(tasks["create"].extra_links) == {"EMR cluster", "Cluster logs"}
+    assert set(tasks["train"].extra_links) == {"EMR cluster", "Cluster logs", "Spark history"}
     assert tasks["train"].has_retry_policy
 
 

@@ -107,8 +107,8 @@ def test_the_steps_output_is_in_the_tasks_log_while_it_runs_and_the_links_are_th
     wait_for(lambda: "epoch 1: loss 0.25" in lab.log("output", "train"), "the output in the task's log")
     assert state(lab, "output") == "deferred"
     links = lab.api._send("GET", f"/api/v2/dags/{DAG}/dagRuns/output/taskInstances/train/links")["extra_links"]
-    assert links["Logs"] == f"{lab.cloud.endpoint}/shardmill-lake?prefix=kills/runs/output/logs/{cluster}/"
-    assert set(links) == {"EMR cluster", "Logs", "Spark history"}
+    assert links["Cluster logs"] == f"{lab.cloud.endpoint}/shardmill-lake?prefix=kills/runs/output/logs/{cluster}/"
+    assert set(links) == {"EMR cluster", "Cluster logs", "Spark history"}
     assert lab.wait("output") == "success"
 
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,13 +11,13 @@ from typing import Any
 import boto3
 import httpx
 import pytest
+from stack_process import stack_process
 
-from shardmill.adapters.process import process_tree
 from shardmill.adapters.store import Store
 from shardmill.jobs.sample import make_sample
 from shardmill.laptop.demo import DAG, watch
 from shardmill.laptop.rest import AirflowApi, TaskState
-from shardmill.laptop.stack import StackAddress, open_api, running_stack
+from shardmill.laptop.stack import StackAddress, open_api
 
 PATIENCE_SECONDS = 360
 
@@ -98,35 +94,12 @@ class Laptop:
 @pytest.fixture(scope="session")
 def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
     folder = tmp_path_factory.mktemp("laptop")
-    state = folder / "state"
-    state.mkdir()
-    with (folder / "up.log").open("wb") as log:
-        argv = [sys.executable, "-m", "shardmill.laptop.up", "up", "--state", str(state)]
-        environment = os.environ | {"SHARDMILL_SOURCE_ROOTS": f"file://{folder}"}
-        process = subprocess.Popen(argv, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, env=environment)
-    try:
-        make_sample(folder / "sample", videos=30, shards=2)  # while the stack comes up
-        address = _wait_for(process, state, folder / "up.log")
-        with open_api(address, state) as api:
-            yield Laptop(address, api, state, folder / "sample")
-    finally:
-        family = process_tree(process.pid)
-        os.kill(process.pid, signal.SIGINT)
-        process.wait(60)
-    left = [info for info in family if _is_alive(info.pid, info.started)]
-    assert left == [], f"left behind: {left}"
-
-
-def _wait_for(process: subprocess.Popen[bytes], state: Path, log: Path) -> StackAddress:
-    give_up = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < give_up:
-        assert process.poll() is None, log.read_text()
-        address = running_stack(state) if (state / "running.json").exists() else None
-        if address is not None:
-            return address
-        time.sleep(0.5)
-    raise AssertionError(f"the stack is not up after {PATIENCE_SECONDS} s: {log.read_text()}")
-
-
-def _is_alive(pid: int, started: int) -> bool:
-    return any(info.pid == pid and info.started == started for info in process_tree(pid))
+    allowed = {"SHARDMILL_SOURCE_ROOTS": f"file://{folder}"}
+    source = folder / "sample"
+    with (
+        stack_process(
+            folder, "--no-sample", environment=allowed, meanwhile=lambda: make_sample(source, videos=30, shards=2)
+        ) as (address, state),
+        open_api(address, state) as api,
+    ):
+        yield Laptop(address, api, state, source)

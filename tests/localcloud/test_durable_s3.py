@@ -4,6 +4,7 @@ import gc
 import http.client
 import json
 import os
+import re
 import threading
 import tracemalloc
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from obstore.exceptions import AlreadyExistsError, PreconditionError
 from obstore.store import S3Store
+
+from shardmill.adapters.store import Store, StoreSettings
 
 Serve = Callable[[], Any]
 BUCKET = "lake"
@@ -305,3 +308,61 @@ def test_a_report_opens_in_a_browser_and_reads_nothing_else(serve: Serve) -> Non
     assert opened("GET", "runs/r/report.html", Origin="http://example.com").status == 403
     assert opened("PUT", "runs/r/report.html").status != 200
     assert s3.get_object(Bucket=BUCKET, Key="runs/r/report.html")["Body"].read() == b"<h1>r</h1>"
+
+
+IN_A_TAB = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+IN_ANOTHERS_PAGE = [
+    {},
+    {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"},
+    {"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "script"},
+]
+
+
+def opened_at(s3: Any, path: str, method: str = "GET", **headers: str) -> http.client.HTTPResponse:
+    connection = http.client.HTTPConnection(s3.meta.endpoint_url.removeprefix("http://"))
+    connection.request(method, path, headers=headers)
+    return connection.getresponse()
+
+
+def test_a_folder_opened_in_a_tab_is_a_page_whose_links_lead_on(serve: Serve) -> None:
+    s3 = make(serve)
+    for key in ("runs/r/spec.json", "runs/r/logs/a b&c.txt", "runs/<i>.json", "other"):
+        s3.put_object(Bucket=BUCKET, Key=key, Body=b"12345")
+    page = opened_at(s3, f"/{BUCKET}?prefix=runs/", **IN_A_TAB)
+    text = page.read().decode()
+    assert page.headers["Content-Security-Policy"] == "sandbox"
+    assert page.headers["Content-Type"] == "text/html; charset=utf-8"
+    links = re.findall(r'<a href="([^"]*)">([^<]*)</a>', text)
+    assert links == [
+        (f"/{BUCKET}?prefix=", ".."),
+        (f"/{BUCKET}?prefix=runs/r/", "r/"),
+        (f"/{BUCKET}/runs/%3Ci%3E.json", "&lt;i&gt;.json"),
+    ]
+    for step in ("runs/r/", "runs/r/logs/"):
+        text = opened_at(s3, f"/{BUCKET}?prefix={step}", **IN_A_TAB).read().decode()
+    (link,) = re.findall(r'<a href="([^"]*)">a b&amp;c.txt', text)
+    file = opened_at(s3, link, **IN_A_TAB)
+    assert (file.status, file.read(), file.headers["Content-Security-Policy"]) == (200, b"12345", "sandbox")
+    shown = opened_at(s3, f"/{BUCKET}/runs/r/spec.json", **IN_A_TAB)
+    assert (shown.status, shown.headers["Content-Type"]) == (200, "application/json")
+    assert keys_of(s3) == sorted(keys_of(s3))  # the SDKs are answered as before
+
+
+@pytest.mark.parametrize("headers", IN_ANOTHERS_PAGE)
+def test_what_anothers_page_takes_in_is_refused(serve: Serve, headers: dict[str, str]) -> None:
+    s3 = make(serve)
+    s3.put_object(Bucket=BUCKET, Key="runs/r/spec.json", Body=b"{}")
+    assert opened_at(s3, f"/{BUCKET}/runs/r/spec.json", **headers).status == 403
+    assert b"<table>" not in opened_at(s3, f"/{BUCKET}?prefix=runs/", **headers).read()
+    assert opened_at(s3, f"/{BUCKET}/runs/r/spec.json", "DELETE", **IN_A_TAB).status != 204
+    assert keys_of(s3) == ["runs/r/spec.json"]
+
+
+def test_a_page_that_the_store_writes_is_shown_by_browsers_and_not_kept_as_a_download(serve: Serve) -> None:
+    s3 = make(serve)
+    lake = Store(f"s3://{BUCKET}/lake", StoreSettings(s3.meta.endpoint_url, "us-east-1", "testing", "testing"))
+    lake.put("runs/r/report.html", b"<h1>r</h1>")
+    lake.put("runs/r/part.tar", b"")
+    page = opened_at(s3, f"/{BUCKET}/lake/runs/r/report.html", **IN_A_TAB)
+    assert (page.status, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert s3.head_object(Bucket=BUCKET, Key="lake/runs/r/part.tar")["ContentType"] == "binary/octet-stream"

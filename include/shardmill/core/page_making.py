@@ -14,7 +14,7 @@ from shardmill.core.page_text import count_text, score_text
 from shardmill.core.report import Found, ShardRow, TaskOutcome
 from shardmill.core.report_counts import flow, group_rejects, shard_rows, task_rows
 from shardmill.core.run_changes import changes
-from shardmill.core.run_counts import run_counts, run_result, state_of
+from shardmill.core.run_counts import COPIED, run_counts, run_result, state_of
 from shardmill.specs.cluster_run import section_of, section_place
 from shardmill.specs.record_rejects import RecordReject
 from shardmill.specs.records import MetricsReport
@@ -112,7 +112,10 @@ def _failed_task(told: Told) -> str:
 
 
 def _figures(found: Found) -> tuple[Figure, ...]:
-    texts = {name: count_text(value) for name, value in run_counts(found).items()}
+    counts = run_counts(found)
+    if not counts.get(COPIED):
+        counts.pop(COPIED, None)  # of few runs; a tile of its own would only ask what it means
+    texts = {name: count_text(value) for name, value in counts.items()}
     if found.history and found.history[-1].epoch < (asked := found.run.on_cluster.epochs):
         texts["epochs"] += f" of {asked}"
     return tuple(Figure(name, text) for name, text in texts.items())

@@ -10,6 +10,8 @@ from shardmill.specs.result import RunResult
 from shardmill.specs.shard_runs import WorkersRun
 from shardmill.specs.train_on_records import TrainOnRecordsSpec
 
+COPIED = "videos not encoded again"
+
 
 def run_counts(found: Found) -> dict[str, int | None]:
     """Count by name; None where the run did not come so far."""
@@ -32,7 +34,7 @@ def _video_counts(found: Found) -> dict[str, int | None]:
         "shards": totals.shards,
         "videos": totals.videos,
         "clips": totals.clips,
-        "videos not encoded again": totals.copied,
+        COPIED: totals.copied,
         "rejects": totals.rejects,
     }
 

@@ -21,22 +21,20 @@ from shardmill.adapters.roots import SOURCES
 from shardmill.adapters.run_folder import load_run
 from shardmill.adapters.store import Store, StoreError
 from shardmill.jobs.report import summarise
-from shardmill.jobs.sample import MARKER, make_sample
 from shardmill.laptop.postgres import PostgresError
 from shardmill.laptop.processes import ProcessError, Processes
 from shardmill.laptop.rest import ENDED, AirflowApi, TaskState
+from shardmill.laptop.sample import SAMPLE, ensure_sample, upload_sample
 from shardmill.laptop.stack import (
     StackAddress,
     StackBusyError,
     default_state,
     open_api,
-    project_folder,
     running_stack,
     stack,
 )
 
 DAG = "video_pipeline"
-SAMPLE = "s3://shardmill-source/sample"
 LOG_TAIL = 30
 POLL_SECONDS = 2.0
 SUMMARY_KEYS = (
@@ -108,11 +106,11 @@ def _interrupt(*_: object) -> None:
 def _run(asked: argparse.Namespace, result: Result) -> int:
     conf = demo_conf(asked.source, asked.labels, json.loads(asked.conf))
     if not asked.source:
-        _ensure_sample()
+        ensure_sample(say)
     _allow(conf)
     with _any_stack(asked.state) as (address, processes):
         if not asked.source:
-            _upload_sample(address)
+            upload_sample(address)
         with open_api(address, asked.state) as api:
             return _watch_run(api, address, processes, (conf, asked.state, result))
 
@@ -147,27 +145,6 @@ def _allow(conf: Mapping[str, Any]) -> None:
 
 def _as_uri(text: str) -> str:
     return text if "://" in text else f"file://{Path(text).expanduser().resolve()}"
-
-
-def sample_folder() -> Path:
-    """Give the folder of the generated sample."""
-    return project_folder() / ".local" / "sample"
-
-
-def _ensure_sample() -> None:
-    say("sample: labelled synthetic videos with sound, generated once")
-    make_sample(sample_folder())
-
-
-def _upload_sample(address: StackAddress) -> None:
-    source, target = sample_folder(), Store(SAMPLE, address.store_settings)
-    marker = (source / MARKER).read_bytes()
-    if target.head(MARKER) is not None and target.get(MARKER) == marker:
-        return
-    for path in sorted(source.iterdir()):
-        if path.name != MARKER:
-            target.put(path.name, path.read_bytes())
-    target.put(MARKER, marker)
 
 
 def _watch_run(

@@ -20,6 +20,7 @@ from moto.s3.models import FakeBucket, FakeKey, FakeMultipart, S3Backend, s3_bac
 from moto.s3.utils import CaseInsensitiveDict
 from werkzeug.test import run_wsgi_app
 
+from shardmill.localcloud.folder_page import Listed
 from shardmill.localcloud.object_files import BucketFiles, ObjectRecord, list_buckets
 from shardmill.localcloud.s3_requests import addressed, damaged, error_answer, precondition, read_body, unsupported
 
@@ -69,6 +70,14 @@ class DurableS3:
     @property
     def _backend(self) -> S3Backend:
         return s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
+
+    def listed(self, bucket: str) -> list[Listed] | None:
+        """List the objects of a bucket; None where there is no such bucket."""
+        with self._lock:
+            if bucket not in self._stored:
+                return None
+            records = [stored.record for stored in self._stored[bucket].values()]
+        return [Listed(record.key, record.size, record.modified) for record in records]
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         read_body(environ)

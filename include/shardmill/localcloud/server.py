@@ -27,6 +27,7 @@ from shardmill.localcloud.emr_api import EmrApi
 from shardmill.localcloud.emr_wire import EmrApp
 from shardmill.localcloud.fault_board import FaultBoard, FaultsApp
 from shardmill.localcloud.fault_state import FAULTS_PATH
+from shardmill.localcloud.folder_page import Listed, folder_of, folder_page, is_opened_in_a_tab, locked_up
 from shardmill.localcloud.image_refusals import Image
 from shardmill.localcloud.refusals import Holdings
 
@@ -105,32 +106,23 @@ class _Dispatcher:
         """Read S3's content from disk now, not at the first request."""
         self._services.app_instances["s3"] = self._make_app("s3")
 
+    def _listed(self, bucket: str) -> list[Listed] | None:
+        held: Any = self._services.app_instances["s3"]
+        return held.listed(bucket) if isinstance(held, DurableS3) else None
+
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         # Browsers name the page that a request comes from; the SDKs never do. A step runs code: no page may add one.
         if "HTTP_ORIGIN" in environ:
             return Response("Requests from web pages are refused.\n", 403)(environ, start_response)
         if environ.get("PATH_INFO") == FAULTS_PATH:
             return self._faults_app(environ, start_response)
-        if _is_opened_page(environ):
+        if is_opened_in_a_tab(environ):
             environ["HTTP_AUTHORIZATION"] = _AS_SIGNED
-            start_response = _locked_up(start_response)
+            start_response = locked_up(start_response, environ["PATH_INFO"])
+            if (folder := folder_of(environ)) and (listed := self._listed(folder[0])) is not None:
+                return folder_page(*folder, listed)(environ, start_response)
         answer: Iterable[bytes] = self._services(environ, start_response)
         return answer
-
-
-def _is_opened_page(environ: dict[str, Any]) -> bool:
-    """Say whether somebody opens a report in a browser, which signs nothing."""
-    signed = "HTTP_AUTHORIZATION" in environ or "Signature=" in environ.get("QUERY_STRING", "")
-    return environ["REQUEST_METHOD"] in ("GET", "HEAD") and not signed and environ["PATH_INFO"].endswith(".html")
-
-
-def _locked_up(start_response: Any) -> Any:
-    """Let a page be shown that belongs to no origin and runs no script: it reads nothing else that is served here."""
-
-    def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
-        return start_response(status, [*headers, ("Content-Security-Policy", "sandbox")], *more)
-
-    return start
 
 
 class CloudServer:

@@ -18,13 +18,13 @@ class WorkersRun(VideoRun):
     """Airflow's workers do it: what has outgrown them goes through video_pipeline."""
     labels: OptionalUri = in_section("Data", "s3://shardmill-source/sample/labels.csv")
     """A CSV of `video_id,label|label`; needed, for a recipe's labels must not depend on which shards are due."""
-    min_batches: int = in_section("Data", 16, ge=1, le=1000)
+    min_batches: int = in_section("Data", 16, title="Batches at least", ge=1, le=1000)
     """Batches at least, where there are so many shards: so many tasks can be at work, and so little is repeated."""
-    cores: int = in_section("Guards", 2, ge=1, le=100_000)
+    cores: int = in_section("Guards", 2, title="Cores of the workers", ge=1, le=100_000)
     """Cores that the workers have for it together: hours are estimated by them."""
-    max_usd: float = in_section("Guards", 0.0, ge=0, le=1_000_000)
+    max_usd: float = in_section("Guards", 0.0, title="USD at most", ge=0, le=1_000_000)
     """USD for requests, traffic and a month of storage, at the most likely; 0 for no limit. Workers are not counted."""
-    prices: OptionalUri = in_section("Guards", "")
+    prices: OptionalUri = in_section("Guards", "", title="Price file")
     """A price file (JSON) of your own; empty for the one that comes with Shardmill."""
 
     @model_validator(mode="after")
@@ -45,11 +45,11 @@ class NightlySpec(WorkersRun):
     retry_rejects: Literal[True] = in_section("Split", True)
     """Rejects that may pass by themselves are always tried again, three times at most."""
 
-    max_shards: int = in_section("Guards", 1000, ge=1, le=1_000_000)
+    max_shards: int = in_section("Guards", 1000, title="Shards at most", ge=1, le=1_000_000)
     """Shards that a night does at most; the oldest come first, the others wait for the next night."""
-    max_hours: float = in_section("Guards", 8.0, gt=0, le=168)
+    max_hours: float = in_section("Guards", 8.0, title="Hours at most", gt=0, le=168)
     """Hours that the night's shards may take on `cores`, as estimated at the slowest rate that is likely."""
-    missing_ok: int = in_section("Guards", 0, ge=0, le=1_000_000)
+    missing_ok: int = in_section("Guards", 0, title="Shards that may be missing", ge=0, le=1_000_000)
     """Training may follow when all shards of the range but at most so many are fresh."""
 
 
@@ -58,11 +58,11 @@ class BackfillSpec(WorkersRun):
 
     pipeline: Literal["backfill_shards"] = "backfill_shards"
     """Tells this kind of run from the others in its record."""
-    preview: bool = in_section("Guards", True)
-    """Only say what would be done: shards, bytes, hours, USD. Nothing runs; take it out to begin."""
-    canary: bool = in_section("Guards", True)
+    preview: bool = in_section("What", True, title="Preview (nothing is done)")
+    """Only say what would be done: shards, bytes, hours, USD. Nothing runs; switch it off to begin."""
+    canary: bool = in_section("Guards", True, title="Canary first")
     """Do the first shard alone and hold its time, rejects and USD against the plan before the others begin."""
-    canary_factor: float = in_section("Guards", 3.0, ge=1, le=1000)
+    canary_factor: float = in_section("Guards", 3.0, title="Canary: time and USD (times)", ge=1, le=1000)
     """How many times the most likely time (and a minute) and USD the canary may take."""
-    canary_reject_share: float = in_section("Guards", 0.1, ge=0, le=1)
+    canary_reject_share: float = in_section("Guards", 0.1, title="Canary: rejects (share)", ge=0, le=1)
     """Share of the canary's videos that may be refused."""

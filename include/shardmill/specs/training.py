@@ -38,9 +38,11 @@ class TrainSpec(Spec):
     """A model of ours by name, or `package.module:function` of your own that builds one."""
     trainer: Trainer = Field("local_sgd", json_schema_extra=named(TRAINERS))
     """How workers combine what they learned: one alone, means every few steps, at every step, or once; or Elephas."""
-    mode: Literal["synchronous", "asynchronous", "hogwild"] = "synchronous"
+    mode: Literal["synchronous", "asynchronous", "hogwild"] = Field("synchronous", title="Elephas: mode")
     """Elephas only: how its workers exchange weights."""
-    frequency: Literal["epoch", "batch"] = Field("epoch", json_schema_extra=named(FREQUENCIES))
+    frequency: Literal["epoch", "batch"] = Field(
+        "epoch", title="Elephas: exchange", json_schema_extra=named(FREQUENCIES)
+    )
     """Elephas only: when asynchronous workers exchange weights."""
     workers: int = Field(2, ge=1, le=256)
     """Number of workers, each a Spark task."""
@@ -50,11 +52,11 @@ class TrainSpec(Spec):
     """Examples in one step of all workers together; each takes an equal share, one at least."""
     learning_rate: float = Field(0.003, gt=0, le=1)
     """Step size of Adam."""
-    rgb_units: int = Field(32, ge=1, le=2048)
+    rgb_units: int = Field(32, title="Units for pictures", ge=1, le=2048)
     """Units of the LSTM over frames, in each direction."""
-    audio_units: int = Field(16, ge=1, le=2048)
+    audio_units: int = Field(16, title="Units for sound", ge=1, le=2048)
     """Units of the LSTM over audio, in each direction."""
-    dense_units: int = Field(64, ge=1, le=8192)
+    dense_units: int = Field(64, title="Units behind both", ge=1, le=8192)
     """Units of the dense layer behind both streams."""
     seed: int = Field(1, ge=0, le=2**31 - 1)
     """Seed of the weights and of the order of examples."""
@@ -66,11 +68,11 @@ class TrainSpec(Spec):
     """Multiply the learning rate by the number of workers, by its square root, or not."""
     early_stopping_epochs: int = Field(0, title="Stop early after (epochs)", ge=0, le=1000)
     """End when the validation loss was not the lowest for so many epochs, and keep the best weights; 0 for never."""
-    class_weights: ClassWeights = Field("none", json_schema_extra=named(CLASS_WEIGHTS))
+    class_weights: ClassWeights = Field("none", title="Weights of labels", json_schema_extra=named(CLASS_WEIGHTS))
     """`balanced` weighs a rare label's positives more in the loss."""
     checkpoint_minutes: float = Field(10.0, title="Save every (minutes)", gt=0, le=1440)
     """Training is saved so often, and at the end of an epoch; a try that is lost goes on from there."""
-    stall_seconds: float = Field(300.0, title="A worker is dead after silence of (seconds)", ge=5, le=86_400)
+    stall_seconds: float = Field(300.0, title="Dead after silence (seconds)", ge=5, le=86_400)
     """A worker that was silent for so many seconds while others wait is taken for dead."""
 
     @field_validator("model")

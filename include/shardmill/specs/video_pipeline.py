@@ -49,9 +49,9 @@ class VideoWork(Spec):
     """Make a shard's records on the worker that cuts it, out of one decoding of its clips; needs `labels`."""
     where: Literal["workers", "cluster"] = in_section("Split", "workers", title="Where videos are cut", names=PLACES)
     """Where videos are cut: by Airflow's `workers`, or by a Spark job on a `cluster` of the run, a task a shard."""
-    max_reject_share: float = in_section("Split", 0.2, title="Rejects at most (share of videos)", ge=0, le=1)
+    max_reject_share: float = in_section("Split", 0.2, title="Rejects at most (share)", ge=0, le=1)
     """A shard fails when more than this share of its videos cannot be used."""
-    retry_rejects: bool = in_section("What", False)
+    retry_rejects: bool = in_section("What", False, title="Try rejects again")
     """Try refused videos once more where the reason may pass by itself, such as a time-out."""
 
     extractor: str = in_section(
@@ -106,11 +106,11 @@ class VideoRun(LakeRun, VideoWork):
 class VideoPipelineSpec(ClusterRun, VideoRun):
     """Turn shards of videos into a trained, evaluated classifier."""
 
-    split_type: InstanceType = in_section("Where", "m5.2xlarge")
+    split_type: InstanceType = in_section("Where", "m5.2xlarge", title="Cutting node type")
     """Instance type of the nodes that cut videos, where a `cluster` does."""
-    split_count: int = in_section("Where", 2, ge=1, le=100)
+    split_count: int = in_section("Where", 2, title="Cutting nodes", ge=1, le=100)
     """Number of nodes that cut videos, each a shard at a time."""
-    split_spot_count: int = in_section("Where", 0, ge=0, le=100)
+    split_spot_count: int = in_section("Where", 0, title="Cutting spot nodes", ge=0, le=100)
     """Spot nodes that cut videos, of the same type as the others that do, where a `cluster` does."""
-    split_spark_conf: SparkConf = in_section("Where", "")
+    split_spark_conf: SparkConf = in_section("Where", "", title="Spark settings (cutting)")
     """Spark settings instead of the derived ones where a `cluster` cuts videos."""

@@ -22,6 +22,8 @@ SENDS = 3
 """Times that a create-only put is sent when its connection breaks."""
 SINGLE_PUT_BYTES = 8 * 1024 * 1024
 """Larger files are uploaded in several requests."""
+SHOWN = {".html": "text/html; charset=utf-8", ".json": "application/json"}
+"""What browsers show, by the end of its key."""
 
 
 @dataclass(frozen=True)
@@ -155,9 +157,15 @@ class Store:
         return True
 
     def put(self, key: str, content: bytes) -> None:
-        """Write an object, whatever was there. Only for what can be made again."""
+        """Write an object, whatever was there. Only for what can be made again.
+
+        A page is marked as one, else a browser that follows a link to it stores it and shows nothing.
+        """
+        shown = {"Content-Type": SHOWN[suffix]} if (suffix := Path(key).suffix) in SHOWN else None
         with told(self.uri_of(key)):
-            obstore.put(self._store, key, content, use_multipart=False)
+            # Files on disk have no such marks, and obstore refuses to write them.
+            attributes = shown if self.folder is None else None
+            obstore.put(self._store, key, content, attributes=attributes, use_multipart=False)
 
     def swap(self, key: str, content: bytes, expected: ObjectInfo | None) -> bool:
         """Write an object if it is still the one ``expected`` (None: if there is none). Returns whether it was."""
