@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import os
 import shutil
 import tarfile
@@ -104,6 +105,17 @@ def drop_a_video(path: Path) -> None:
             if member.name.startswith(first):
                 less.addfile(member, tar.extractfile(member))
     shutil.move(changed, path)
+
+
+def spoil(path: Path) -> None:
+    """Put what is no video in the place of a shard's videos."""
+    with tarfile.open(path) as tar:
+        names = [member.name for member in tar if member.name.endswith(".mp4")]
+    with tarfile.open(path, "w") as tar:
+        for name in names:
+            member = tarfile.TarInfo(name)
+            member.size = 1000
+            tar.addfile(member, io.BytesIO(b"no video" * 125))
 
 
 def bench_plan() -> Any:
