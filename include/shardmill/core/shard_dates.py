@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from shardmill.core.layout import shard_name
 from shardmill.core.planning import BadRequestError
+from shardmill.specs.mistakes import MistakesError, read_spec
 from shardmill.specs.shard_runs import BackfillSpec
 
 Shard = TypeVar("Shard")
@@ -59,10 +60,9 @@ def at_date(asked: BackfillSpec, day: str) -> BackfillSpec:
     if asked.date:
         raise BadRequestError(f"date: {asked.date} is asked for in a run for {day}: leave it out")
     try:
-        return BackfillSpec.model_validate(asked.model_dump() | {"date": day})
-    except ValueError as error:
-        wrong = "; ".join(str(one["msg"]).removeprefix("Value error, ") for one in getattr(error, "errors", list)())
-        raise BadRequestError(wrong or str(error)) from error
+        return read_spec(BackfillSpec, asked.model_dump() | {"date": day})
+    except MistakesError as error:
+        raise BadRequestError(str(error)) from error
 
 
 def _numbers(asked: BackfillSpec) -> range:
