@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from jobs.night_lab import DUE, make_due, make_source, small, small_range, spoil
 from kills.airflow_lab import AirflowLab
@@ -108,6 +109,10 @@ def test_airflows_backfill_by_date_does_the_shards_of_each_date_and_none_of_them
     assert lab.api._send("GET", "/api/v2/dags/backfill_shards")["is_backfillable"], "the UI offers it"
     by_date = {"first_date": "2026-01-01", "shards_per_date": 3, "min_batches": 2}
     asked = small_range(source, lake, preview=False, canary=False, **by_date)
+    without = asked_of(asked.model_copy(update={"first_date": ""}))
+    dates = {"dag_id": "backfill_shards", "from_date": "2026-01-01T00:00:00Z", "to_date": "2026-01-02T00:00:00Z"}
+    with pytest.raises(httpx.HTTPStatusError, match=r"400 .*first_date: expected the date that"):
+        lab.api._send("POST", "/api/v2/backfills", {**dates, "dag_run_conf": without})
     runs = backfill_dates(lab, asked, ("2026-01-01", "2026-01-02"))
     assert {day: len(names) for day, names in runs.items()} == {"2026-01-01": 1, "2026-01-02": 1}
     assert {day: planned(lab, name) for day, (name,) in runs.items()} == {
