@@ -7,7 +7,8 @@ rejects and USD are held against the plan (*canary*): too far from it, nothing e
 
 **It can be** paused and resumed (pause the DAG), cancelled and triggered again over the same range, which does no
 shard twice, and run beside `nightly_reprocess`, which goes first where workers are short. Clearing a batch redoes only
-what is missing of it. With *retry rejects* refused videos of the range that may pass now are tried again.
+what is missing of it. With *retry rejects* refused videos of the range that may pass now are tried again. With *first
+date* Airflow's own backfill by date does each date's shards.
 
 **What it costs:** the workers' hours, storage, requests, traffic; no cluster. At most `SHARDMILL_BACKFILL_TASKS` tasks
 (4 unless set) are at work at once. A range that has outgrown the workers goes through `video_pipeline` with *where* =
@@ -30,10 +31,11 @@ from shardmill_airflow.backfill_settings import tasks_at_once
 from shardmill_airflow.forms import form_of
 from shardmill_airflow.notifying import watched
 from shardmill_airflow.outcomes import remember_failure
+from shardmill_airflow.shard_dates import ShardDates
 
 
 @dag(
-    schedule=None,
+    schedule=ShardDates(),
     catchup=False,
     params=form_of(BackfillSpec),
     tags=["shardmill", "video"],

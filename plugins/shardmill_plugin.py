@@ -8,9 +8,11 @@ from airflow.plugins_manager import AirflowPlugin
 
 from shardmill_airflow.deadlines import RunDeadline
 from shardmill_airflow.form_check import FormCheck
+from shardmill_airflow.shard_dates import ShardDates
 
 
 class ShardmillPlugin(AirflowPlugin):
     name = "shardmill"
     deadline_references: ClassVar[list[Any]] = [RunDeadline]
+    timetables: ClassVar[list[Any]] = [ShardDates]
     fastapi_root_middlewares: ClassVar[list[Any]] = [{"name": "shardmill forms", "middleware": FormCheck}]

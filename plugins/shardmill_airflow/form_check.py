@@ -12,6 +12,7 @@ import json
 import logging
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
 from typing import Any
 
 from shardmill.specs.mistakes import MistakesError, read_spec, shortened
@@ -32,8 +33,11 @@ LARGEST_BODY = 64_000
 """Bytes; a larger request is Airflow's own to look at, and the run's first task looks at its form."""
 LONGEST_LOG = 2000
 """Characters of a wrong form's mistakes that are logged."""
-_TRIGGER = re.compile(r".*/api/v2/dags/([a-z0-9_]{1,100})/dagRuns/?")
-_REFUSED = b'{"refused": "by its form"}'
+BY_DATE = "backfill_shards"
+"""The one DAG of the project that Airflow backfills by date."""
+_TRIGGER = re.compile(r"(.*/api/v2/dags/([a-z0-9_]{1,100}))/dagRuns/?")
+_BACKFILL = re.compile(r"(.*/api/v2)/backfills/?")
+_REFUSED = {"dag_id": BY_DATE, "refused": "by its form"}
 """A body that Airflow takes from nobody: it answers 422 to who may trigger the DAG, and 401 or 403 to others."""
 _OF_THE_BODY = {b"content-length", b"content-type", b"content-encoding", b"transfer-encoding"}
 Message = MutableMapping[str, Any]
@@ -68,6 +72,42 @@ def what_is_wrong(dag_id: str, body: bytes) -> str:
     return ""
 
 
+def what_is_wrong_by_date(body: bytes) -> str:
+    """Say what cannot be used in a request to backfill dates of shards; empty as for ``what_is_wrong``."""
+    try:
+        asked = json.loads(body)
+        if asked.get("dag_id") != BY_DATE:
+            return ""
+        # The first of the dates stands for all of them: each run is for one.
+        conf = {**(asked.get("dag_run_conf") or {}), "date": str(asked["from_date"])[:10]}
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
+        return ""
+    return what_is_wrong(BY_DATE, json.dumps({"conf": conf}).encode())
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A call of the API that asks for runs."""
+
+    dag_id: str
+    dag_path: str
+    """Where the API tells of the DAG."""
+    by_date: bool = False
+
+    def what_is_wrong(self, body: bytes) -> str:
+        return what_is_wrong_by_date(body) if self.by_date else what_is_wrong(self.dag_id, body)
+
+
+def _call_of(scope: MutableMapping[str, Any]) -> _Call | None:
+    """Tell what a request asks for; None where it is none of the project's."""
+    if scope["type"] != "http" or scope["method"] != "POST":
+        return None
+    if match := _BACKFILL.fullmatch(scope["path"]):
+        return _Call(BY_DATE, f"{match[1]}/dags/{BY_DATE}", by_date=True)
+    match = _TRIGGER.fullmatch(scope["path"])
+    return _Call(match[2], match[1]) if match and match[2] in FORMS else None
+
+
 class FormCheck:
     """Middleware of the API server that answers a wrong form with all that is wrong with it."""
 
@@ -75,26 +115,26 @@ class FormCheck:
         self.app = app
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        match = _TRIGGER.fullmatch(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
-        if match is None or match[1] not in FORMS or not await self._may_read(scope, match):
+        call = _call_of(scope)
+        if call is None or not await self._may_read(scope, call.dag_path):
             await self.app(scope, receive, send)
             return
         received = await _read(receive)
-        wrong = await _look(match[1], b"".join(message.get("body", b"") for message in received))
+        wrong = await _look(call, b"".join(message.get("body", b"") for message in received))
         if wrong:
-            headers = [*_about_the_asker(scope), (b"content-length", str(len(_REFUSED)).encode())]
+            body = json.dumps(_REFUSED).encode()
+            headers = [*_about_the_asker(scope), (b"content-length", str(len(body)).encode())]
             headers.append((b"content-type", b"application/json"))
-            refused: list[Message] = [{"type": "http.request", "body": _REFUSED, "more_body": False}]
+            refused: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
             await self.app({**scope, "headers": headers}, _replay(refused, receive), _Answer(send, wrong))
         else:
             await self.app(scope, _replay(received, receive), send)
 
-    async def _may_read(self, scope: MutableMapping[str, Any], match: re.Match[str]) -> bool:
+    async def _may_read(self, scope: MutableMapping[str, Any], path: str) -> bool:
         """Ask Airflow for the DAG in the name of who asks: it answers 200 to those who may see it.
 
         Of reading, unlike of triggering, Airflow's audit log takes no note.
         """
-        path = scope["path"][: match.end(1)]
         probe = _Probe()
         asked = {"method": "GET", "path": path, "raw_path": path.encode(), "query_string": b""}
         await self.app({**scope, **asked, "headers": _about_the_asker(scope)}, probe.receive, probe.answer)
@@ -105,12 +145,12 @@ def _about_the_asker(scope: MutableMapping[str, Any]) -> list[tuple[bytes, bytes
     return [(name, value) for name, value in scope["headers"] if name not in _OF_THE_BODY]
 
 
-async def _look(dag_id: str, body: bytes) -> str:
+async def _look(call: _Call, body: bytes) -> str:
     """Look at a form beside the event loop, which serves others meanwhile."""
-    wrong = await asyncio.to_thread(what_is_wrong, dag_id, body) if len(body) <= LARGEST_BODY else ""
+    wrong = await asyncio.to_thread(call.what_is_wrong, body) if len(body) <= LARGEST_BODY else ""
     if wrong:
         # What was sent stands in it: no character of it may begin a line, or hide one.
-        log.info("refused to trigger %s: %s", dag_id, ascii(shortened(wrong, LONGEST_LOG)))
+        log.info("refused to trigger %s: %s", call.dag_id, ascii(shortened(wrong, LONGEST_LOG)))
     return wrong
 
 

@@ -56,10 +56,11 @@ def _plan(asked: VideoAsked, dag_run: Any) -> Planned:
 @task(task_id="plan")
 def plan_backfill(params: dict[str, Any] | None = None, dag_run: Any = None, ti: Any = None) -> list[list[int]]:
     """Say what is to be done of the range, and what it may take; freeze and batch it, or stop there for a preview."""
+    from shardmill.core.shard_dates import at_date
     from shardmill.specs.shard_runs import BackfillSpec
 
     with summarised() as lines, failing_for_good():
-        asked = read_form(BackfillSpec, params or {}, dag_run.conf)
+        asked = at_date(read_form(BackfillSpec, params or {}, dag_run.conf), dag_run.partition_key or "")
         planned = _plan(asked, dag_run)
         leave_links(ti, access(asked.source_connection).lake, folder=f"{planned.run.folder}/")
         preview = "; preview: nothing is begun, trigger it with preview = false" if asked.preview else ""

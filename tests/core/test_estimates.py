@@ -238,7 +238,7 @@ def test_a_plan_is_told_line_by_line_with_what_it_rests_on():
     cluster = planned.clusters[0]
     assert cluster.hours == pytest.approx((0.1 + 800 * 80.8 / 20_000 / 3600, 0.5 + 800 * 80.8 / 2000 / 3600))
     lines = list(plan_lines(planned))
-    assert "requests that write: 14.8 to 44.3 requests, less than 0.01 USD (1 shard, 14 each" in "\n".join(lines)
+    assert "requests that write: 14.8 to 44.3 requests, less than 0.01 USD (14 a shard" in "\n".join(lines)
     assert lines[0] == "ingest: 1 shard to do, 100 MB at the source: 1 new"
     assert "expected: 200 clips (2 s each; as 1 shard is cut already: 2 Mbit/s)" in lines
     assert any(

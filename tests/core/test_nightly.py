@@ -69,13 +69,13 @@ def test_a_shard_that_alone_is_more_than_a_cap_is_named_and_holds_up_nobody():
     night = choose_night([due(0, hours=9.0), due(1), due(2)], Caps(9, 3))
     assert [one.shard for one in night.taken] == [1, 2]
     assert night.left == {0: "alone more than max_hours = 3: raise it"}
-    assert list(night.lines())[-1] == "left: 1 shard, alone more than max_hours = 3: raise it: 000000"
+    assert list(night.lines(9))[-1] == "left: 1 shard, alone more than max_hours = 3: raise it: 000000"
 
 
 def test_shards_that_no_night_does_fail_the_count_by_the_fields_to_raise():
     night = choose_night([due(0, hours=9.0), due(1, usd=5.0), due(2, hours=9.0)], Caps(9, 3, 1.0))
     assert night.taken == ()
-    assert next(night.lines()) == "nothing is done tonight"
+    assert next(night.lines(9)) == "nothing is done tonight"
     with pytest.raises(TooLargeError, match=r"^3 shards passed over.*max_hours = 3, max_usd = 1: 000000 000001 000002"):
         check_none_above_caps(night.above_caps)
     with pytest.raises(TooLargeError, match="raise max_hours, max_usd, or make them by a backfill"):
@@ -100,7 +100,7 @@ def test_many_reasons_are_not_all_told():
 
 
 def test_nothing_due_is_said():
-    assert list(choose_night([], Caps(1, 1)).lines()) == ["nothing is due"]
+    assert list(choose_night([], Caps(1, 1)).lines(10)) == ["nothing is due: all 10 shards of the range are up to date"]
 
 
 SHARDS = st.lists(

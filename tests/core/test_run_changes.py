@@ -6,10 +6,12 @@ import pytest
 
 from shardmill.core.report import Earlier, Found, Prediction
 from shardmill.core.run_changes import NumberChange, changes
+from shardmill.specs.fresh import Fresh
 from shardmill.specs.manifest import SourceObject
 from shardmill.specs.records import LabelScore, MetricsReport, RecordPart, RecordSet
 from shardmill.specs.result import RunResult
 from shardmill.specs.run import PlannedShard, RunLabels, RunPlan, RunSpec
+from shardmill.specs.shard_runs import NightlySpec
 from shardmill.specs.video_pipeline import VideoPipelineSpec
 
 LABELS = RunLabels(digest="abcdef012345", vocabulary=("a", "b"), videos=4, labelled=4)
@@ -148,3 +150,28 @@ def test_time_and_cost_are_compared_where_either_run_knows_them():
     assert (found.usd.before, found.usd.now, found.usd.verdict) == (2.0, None, "")
     nothing = RunResult(state="failed")
     assert changes(Found(run("now"), earlier=Earlier(run("then"), result=nothing)), nothing).usd is None
+
+
+def fresh(**records):
+    told = {int(name[1:]): digest for name, digest in records.items()}
+    return Fresh(dataset="d", recipe="r", shards="", count=len(told), missing={}, digest="d", records=told)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "said"),
+    [
+        ({"s0": "a"}, {"s0": "a"}, "Fresh shards: 1 then and 1 now."),
+        (
+            {"s0": "a", "s1": "a", "s9": "a"},
+            {"s0": "a", "s1": "b", "s2": "a", "s3": "a"},
+            "Fresh shards: 3 then and 4 now; 2 came: 000002..000003; 1 were made anew; 1 are so no longer: 000009.",
+        ),
+    ],
+)
+def test_a_night_is_held_against_the_one_before_by_what_is_fresh_for_its_plan_holds_only_what_was_due(
+    before, now, said
+):
+    spec = RunSpec(run="next", started="2026-11-22T00:00:00+00:00", asked=NightlySpec())
+    earlier = Earlier(spec.model_copy(update={"run": "night"}), plan=plan(s0="v"), fresh=fresh(**before))
+    found = changes(Found(spec, plan=plan(s1="v"), fresh=fresh(**now), earlier=earlier), RunResult(state="succeeded"))
+    assert found.lines == (said,)

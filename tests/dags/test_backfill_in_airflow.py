@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 from pathlib import Path
 
 import pytest
 from dags.airflow_runs import run_dag
-from jobs.night_lab import make_source, small_range
+from jobs.night_lab import make_source, small_range, spoil
 
 from shardmill.specs.shard_runs import BackfillSpec
 
 PROJECT = Path(__file__).resolve().parents[2]
-
-
-def spoil(path: Path) -> None:
-    """Put what is no video in the place of a shard's videos."""
-    with tarfile.open(path) as tar:
-        names = [member.name for member in tar if member.name.endswith(".mp4")]
-    with tarfile.open(path, "w") as tar:
-        for name in names:
-            member = tarfile.TarInfo(name)
-            member.size = 1000
-            tar.addfile(member, io.BytesIO(b"no video" * 125))
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from shardmill_airflow.form_check import FORMS, LARGEST_BODY, FormCheck, spec_of
 
 PROJECT = Path(__file__).resolve().parents[2]
 URL = "/api/v2/dags/video_pipeline/dagRuns"
+BACKFILLS = "/api/v2/backfills"
 LOGIN = {"name": "ann"}
 
 
@@ -29,6 +30,16 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
     logical_date: str | None = None
     conf: dict[str, Any] | None = None
+
+
+class Dates(BaseModel):
+    """The same of a backfill by date."""
+
+    model_config = ConfigDict(extra="forbid")
+    dag_id: str
+    from_date: str
+    to_date: str
+    dag_run_conf: dict[str, Any] | None = None
 
 
 def login(name: str = Header("")) -> None:
@@ -58,6 +69,11 @@ def api():
         triggered.append((dag_id, body.conf))
         return {"dag_id": dag_id}
 
+    @app.post("/api/v2/backfills", dependencies=[Depends(login)])
+    def backfill(body: Dates) -> dict[str, Any]:
+        triggered.append((body.dag_id, body.dag_run_conf))
+        return {"dag_id": body.dag_id}
+
     @app.post("/api/v2/dags/{dag_id}/other")
     def other(dag_id: str, body: dict[str, Any]) -> dict[str, Any]:
         return body
@@ -85,6 +101,39 @@ def test_a_wrong_form_is_answered_with_every_mistake_and_makes_no_run(api):
     assert "unknown field epoch: did you mean epochs?" in told
 
 
+def dates(**conf: Any) -> dict[str, Any]:
+    """What the UI sends to backfill dates."""
+    days = {"from_date": "2026-01-02T00:00:00.000Z", "to_date": "2026-01-05T00:00:00.000Z"}
+    return {"dag_id": "backfill_shards", **days, "dag_run_conf": conf}
+
+
+def test_a_right_backfill_by_date_goes_through_and_a_wrong_one_is_told_its_mistakes(api):
+    right = dates(first_date="2026-01-01", preview=False)
+    assert api.post(BACKFILLS, json=right, headers=LOGIN).status_code == 200
+    assert api.triggered == [("backfill_shards", right["dag_run_conf"])]
+    answer = api.post(BACKFILLS, json=dates(shards_per_date=0, preveiw=False), headers=LOGIN)
+    assert (answer.status_code, len(api.triggered)) == (400, 1)
+    told = answer.json()["detail"]
+    assert "shards_per_date: expected a whole number" in told and "unknown field preveiw: did you mean preview?" in told
+    told = api.post(BACKFILLS, json=dates(), headers=LOGIN).json()["detail"]
+    assert "first_date: expected the date that shard 000000 falls on, for only the shards of 2026-01-02 are" in told
+
+
+def test_a_backfill_of_others_and_one_that_is_none_are_left_to_airflow(api):
+    theirs = {**dates(theirs=1), "dag_id": "theirs"}
+    assert api.post(BACKFILLS, json=theirs, headers=LOGIN).status_code == 200
+    assert api.triggered == [("theirs", {"theirs": 1})]
+    for body in (b"", b"[]", b"{", b'{"dag_id": "backfill_shards"}', b'{"dag_id": "backfill_shards", "from_date": 1}'):
+        answer = api.post(BACKFILLS, content=body, headers={**LOGIN, "Content-Type": "application/json"})
+        assert answer.status_code in (400, 422), body
+
+
+def test_who_may_not_backfill_learns_nothing_of_the_form(api):
+    for name, status in (("", 401), ("bob", 403)):
+        answer = api.post(BACKFILLS, json=dates(shards_per_date=0), headers={"name": name})
+        assert (answer.status_code, "shards_per_date" in answer.text) == (status, False)
+
+
 def test_who_may_not_trigger_learns_nothing_of_the_form(api):
     answer = api.post(URL, json={"conf": {"clip_seconds": 0}})
     assert (answer.status_code, answer.json()) == (401, {"detail": "who are you?"})
@@ -95,7 +144,7 @@ def test_who_may_see_a_dag_but_not_trigger_it_learns_nothing_of_the_form(api):
     assert (answer.status_code, answer.json()) == (403, {"detail": "you may only look"})
 
 
-@pytest.mark.parametrize("where", [URL, URL + "/", "/proxied" + URL])
+@pytest.mark.parametrize("where", [URL, URL + "/", "/proxied" + URL, BACKFILLS])
 def test_without_a_login_a_hostile_body_is_neither_received_nor_looked_at(api, monkeypatch, where):
     looked: list[str] = []
     sent: list[int] = []

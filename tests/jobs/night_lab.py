@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import io
 import os
 import shutil
 import tarfile
@@ -26,8 +28,9 @@ from shardmill.specs.shard_runs import BackfillSpec, NightlySpec
 
 DONE, CHANGED, OLD_RECIPE, REJECTS, NEW = (0, 1, 2, 3), 4, 5, 6, (7, 8, 9)
 DUE = (CHANGED, OLD_RECIPE, REJECTS, *NEW)
+PROJECT = Path(__file__).resolve().parents[2]
 WorkersAsked = NightlySpec | BackfillSpec
-ANYWHERE = Access(roots=Roots(("file:///",), ("file:///",)))
+ANYWHERE = Access(roots=Roots(("file:///", "s3://"), ("file:///", "s3://")))
 
 
 class SlowSlot(Slot):
@@ -80,10 +83,16 @@ def make_due(source: Path, lake: str) -> None:
 
 
 @contextmanager
-def no_time() -> Iterator[None]:
-    """Refuse every video for lack of time, for the length of a with block."""
+def no_time(bytes_at_least: int = 0) -> Iterator[None]:
+    """Refuse every video, or every large one, for lack of time, for the length of a with block."""
+
+    class Hurried(SlowSlot):
+        def cut(self, video: Path, **options: Any) -> Pieces:
+            kind = SlowSlot if video.stat().st_size >= bytes_at_least else Slot
+            return kind.cut(self, video, **options)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Splitting, "__init__", partialmethod(Splitting.__init__, open_cutter=SlowSlot))
+        patch.setattr(Splitting, "__init__", partialmethod(Splitting.__init__, open_cutter=Hurried))
         yield
 
 
@@ -96,3 +105,23 @@ def drop_a_video(path: Path) -> None:
             if member.name.startswith(first):
                 less.addfile(member, tar.extractfile(member))
     shutil.move(changed, path)
+
+
+def spoil(path: Path) -> None:
+    """Put what is no video in the place of a shard's videos."""
+    with tarfile.open(path) as tar:
+        names = [member.name for member in tar if member.name.endswith(".mp4")]
+    with tarfile.open(path, "w") as tar:
+        for name in names:
+            member = tarfile.TarInfo(name)
+            member.size = 1000
+            tar.addfile(member, io.BytesIO(b"no video" * 125))
+
+
+def bench_plan() -> Any:
+    """The benchmark of plans, which makes thousands of shards."""
+    spec = importlib.util.spec_from_file_location("bench_plan", PROJECT / "scripts" / "bench_plan.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

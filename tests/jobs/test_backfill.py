@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
+import tarfile
 
 import pytest
-from jobs.night_lab import ANYWHERE, do, make_source, no_time, small, small_range
+from jobs.night_lab import ANYWHERE, bench_plan, do, make_source, no_time, small, small_range
 
 from shardmill import stages
+from shardmill.adapters.lake import latest_revision
 from shardmill.adapters.store import Store
 from shardmill.core.canary import CanaryError
 from shardmill.core.costs import BudgetError
 from shardmill.core.labels import LabelTable
 from shardmill.jobs.fly_canary import fly_canary, judge_canary
 from shardmill.jobs.plan import done_line, plan_run
+from shardmill.jobs.report import write_report
 from shardmill.specs.canary import CanaryFound
 from shardmill.specs.shard_runs import BackfillSpec
-
-PROJECT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +54,9 @@ def test_a_preview_says_shards_bytes_hours_and_usd_and_begins_nothing(source, la
     assert line.startswith("to do, of 4 shards of the range: 4 shards, ")
     for part in (" at the source, ", " hours, ", " USD for storage, requests and traffic", "not counted as a cost"):
         assert part in line, line
+    page = Store(lake).get(write_report(opened.lake, opened.run, ()).removeprefix(f"{lake}/")).decode()
+    assert "Planned only: nothing was begun" in page and "Planned, and what happened" in page
+    assert opened.plan.work.summary in page
     assert content(lake) == {}
     assert done_line(opened.lake, opened.run).startswith("0 of 4 shards have records")
 
@@ -145,6 +147,34 @@ def test_rejects_of_a_range_are_tried_again_only_where_that_is_asked_for(source,
     assert plan(asked.model_copy(update={"retry_rejects": True}), "next")[0].plan.numbers == ()
 
 
+def test_a_retry_over_a_range_cuts_the_refused_videos_alone_and_leaves_the_others_as_they_are(source, lake):
+    asked = small_range(source, lake, shards="000003..000004", preview=False, canary=False)
+    with tarfile.open(source / "sample-000003.tar") as tar:
+        large, other = sorted((one for one in tar if one.name.endswith(".mp4")), key=lambda one: -one.size)
+    assert large.size > other.size
+    with no_time(large.size):
+        do(asked.model_copy(update={"shards": "000003"}), "slow")
+    do(asked.model_copy(update={"shards": "000004"}), "good")
+    before, first = content(lake), clips_of(lake, asked, 3)
+    refused, kept = (member.name.partition(".")[0] for member in (large, other))
+    assert [reject.key for reject in first.rejects] == [refused] and [video.key for video in first.videos] == [kept]
+    lines = []
+    planned, opened = plan(asked.model_copy(update={"retry_rejects": True}), "retry")
+    assert [list(batch) for batch in planned.batches] == [[3]]
+    stages.through(opened, [3], lines.append)
+    second = clips_of(lake, asked, 3)
+    assert (second.revision, second.rejects) == (1, ())
+    assert {video.key for video in second.videos} == {refused, kept}
+    assert {part.name for part in first.parts} < {part.name for part in second.parts}, "what was cut stays where it is"
+    assert not any(line.startswith(f"{kept}:") for line in lines) and any(refused in line for line in lines)
+    after = content(lake)
+    assert {key: after[key] for key in before} == before, "nothing is written over"
+
+
+def clips_of(lake, asked, shard):
+    return latest_revision(Store(lake), "clips", asked.dataset, asked.split_recipe.hash, shard).manifest
+
+
 def test_a_backfill_and_a_night_on_the_same_shards_leave_one_revision_of_each(source, lake):
     night, of_night = plan(small(source, lake, shards="000000..000003"), "night")
     backfill, of_backfill = plan(small_range(source, lake, shards="000002..000005", preview=False), "backfill")
@@ -158,14 +188,6 @@ def test_a_backfill_and_a_night_on_the_same_shards_leave_one_revision_of_each(so
 def test_more_usd_than_the_limit_are_refused_with_the_forecast(source, lake):
     with pytest.raises(BudgetError, match=r"max_usd: 10 shards, .* allowed are 0\.00 USD"):
         plan_run(small_range(source, lake, max_usd=1e-9), "r", ANYWHERE)
-
-
-def bench_plan():
-    """The benchmark of plans, which makes thousands of shards."""
-    spec = importlib.util.spec_from_file_location("bench_plan", PROJECT / "scripts" / "bench_plan.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize("count", [300, pytest.param(3000, marks=pytest.mark.slow)])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import time
 from contextlib import suppress
 
 import pytest
@@ -26,7 +28,9 @@ from shardmill.adapters import lake as commits
 from shardmill.adapters.access import Access
 from shardmill.adapters.label_tables import TABLE
 from shardmill.core.costs import BudgetError
+from shardmill.core.page_text import size_text
 from shardmill.core.planning import BadRequestError
+from shardmill.core.report import TaskOutcome
 from shardmill.core.tar_header import DamagedTarError
 from shardmill.jobs.collect_garbage import collect_garbage
 from shardmill.jobs.plan import done_line, find_fresh, keep_announced, plan_run
@@ -87,7 +91,7 @@ def test_behind_it_all_is_fresh_and_the_next_night_has_nothing_to_do(night, sour
     assert (fresh.count, fresh.missing, fresh.shards) == (10, {}, "000000..000009")
     following = plan_run(small(source, opened.run.asked.lake), "next")
     assert (list(following.batches), following.plan.numbers) == ([], ())
-    assert following.plan.notes[-1] == "nothing is due"
+    assert following.plan.notes[-1] == "nothing is due: all 10 shards of the range are up to date"
     assert find_fresh(opened.lake, following.run, Access()).digest == fresh.digest
 
 
@@ -98,6 +102,54 @@ def test_its_report_is_written_and_counts_what_it_did(night):
     page = opened.lake.get(uri.removeprefix(f"{opened.lake.uri}/")).decode()
     assert "verdict succeeded" in page and "max_shards" in page
     assert opened.plan.notes[-1] in page and "10 of 10 shards are fresh" in page
+
+
+def test_its_report_holds_what_was_planned_against_what_happened(night):
+    _, opened, _ = night
+    rows = cost_rows(report_of(opened, took=12.0))
+    assert rows["ingest"][:2] == ["4 shards", "4"] and rows["split"][:2] == ["6 shards", "6"]
+    size = size_text(sum(one.source.size for one in opened.plan.shards))
+    assert rows["split"][2:4] == [size, size] and rows["split"][4] not in ("–", "0 B")
+    videos = sum(len(clips_of(opened, shard).videos) for shard in DUE)
+    assert rows["videos"][:2] == ["–", str(videos)]
+    assert rows["from start to report"][5] != "–" and rows["from start to report"][6] == "12 s"
+    assert rows["storage, a month"][7:] == ["0.00", "0.00"]
+    assert "6 of 6" in report_of(opened)
+
+
+def test_the_report_of_a_night_without_work_says_that_there_was_none_and_why(night, source):
+    _, opened, _ = night
+    lake = opened.run.asked.lake
+    for run in ("idle-before", "idle"):
+        idle = stages.open_run(plan_run(small(source, lake), run, ANYWHERE).spec_uri, lambda connection: ANYWHERE)
+        find_fresh(idle.lake, idle.run, Access())
+        time.sleep(1.01)  # the one before is told by the second in which it was planned
+    page = report_of(idle)
+    assert "Nothing was to be done. All 10 shards of the range are up to date." in page
+    assert "nothing is due: all 10 shards of the range are up to date" in page
+    assert "The run has no plan" not in page and "Planned, and what happened" not in page
+    assert "Fresh shards: 10 then and 10 now" in page, "it is held against the night before"
+    capped = plan_run(small(source, lake, max_hours=1e-9, crf=29.0, shards="000005"), "above", ANYWHERE)
+    above = report_of(stages.open_run(capped.spec_uri, lambda connection: ANYWHERE))
+    assert "No shard was taken, though some are due: left: 1 shard, alone more than max_hours" in above
+
+
+def report_of(opened, took=None):
+    """Write a report as Airflow's task does, and read it."""
+    uri = write_report(opened.lake, opened.run, (TaskOutcome("shards_0", "success", 9.0),), took=took)
+    return opened.lake.get(uri.removeprefix(f"{opened.lake.uri}/")).decode()
+
+
+def cost_rows(page):
+    """Give the cells of the table of what was planned and what happened, by the first words of each row."""
+    table = page[page.index("Planned, and what happened") :].partition("</table>")[0]
+    cells = [re.findall(r"<t[hd][^>]*>(.*?)(?:<div.*?)?</t[hd]>", row, re.DOTALL) for row in table.split("<tr")[3:]]
+    return {row[0]: row[1:] for row in [[re.sub(r"(<[^>]+>|\s)+", " ", cell).strip() for cell in row] for row in cells]}
+
+
+def clips_of(opened, shard):
+    asked = opened.run.video
+    return commits.latest_revision(opened.lake, "clips", asked.dataset, asked.split_recipe.hash, shard).manifest
 
 
 def test_its_recipes_are_referred_to_while_it_may_be_at_work(night):

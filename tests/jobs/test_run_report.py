@@ -492,6 +492,19 @@ def test_the_page_may_load_nothing_and_its_style_is_the_one_it_allows(whole):
     assert "url(" not in page.style and "@import" not in page.style
 
 
+def test_of_many_shards_the_manifests_are_listed_once_a_stage_and_the_page_is_the_same(whole, monkeypatch):
+    before, _ = read_page(whole, DONE)
+    listed: list[str] = []
+    listing = Store.list
+    monkeypatch.setattr(Store, "list", lambda store, prefix="": listed.append(prefix) or listing(store, prefix))
+    monkeypatch.setattr("shardmill.jobs.report.MANY", 1)
+    after, _ = read_page(whole, DONE)
+    assert after == before
+    folders = [prefix for prefix in listed if prefix.rstrip("/").endswith("_manifests")]
+    assert len(folders) == len(set(folders)) == 3
+    assert not [prefix for prefix in listed if "/_manifests/0" in prefix], "none is listed by itself"
+
+
 def test_a_report_can_be_made_again_and_is_then_the_same(whole):
     assert read_page(whole, DONE)[0] == read_page(whole, DONE)[0]
 

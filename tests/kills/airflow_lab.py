@@ -58,6 +58,8 @@ class AirflowLab:
     folder: Path
     settings: dict[str, str]
     running: dict[str, subprocess.Popen[bytes]]
+    former: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    """Those that were killed: their workers may outlive them."""
     watched: Watched = field(default_factory=Watched)
 
     def __post_init__(self) -> None:
@@ -95,6 +97,7 @@ class AirflowLab:
 
     def start(self, name: str) -> None:
         """Start one of Airflow's processes."""
+        self.former.append(self.running[name])
         self.running[name] = _start(name, command(*PROCESSES[name]), self.settings, self.folder)
 
     def wait(self, run: str, seconds: float = _PATIENCE) -> str:
@@ -164,6 +167,7 @@ def airflow_lab(
     """
     (folder / "crash").mkdir(parents=True)
     running: dict[str, subprocess.Popen[bytes]] = {}
+    former: list[subprocess.Popen[bytes]] = []
     with local_cloud(folder / "aws") as cloud:
         set_faults(cloud.endpoint, [NO_SPARK])
         try:
@@ -185,14 +189,14 @@ def airflow_lab(
                 running[name] = _start(name, command(*PROCESSES[name]), settings, folder)
             with AirflowApi(airflow.url, USER, keys(folder)["password"]) as api:
                 _wait_until_ready(api, running, folder, dag)
-                yield AirflowLab(cloud, api, folder, settings, running)
+                yield AirflowLab(cloud, api, folder, settings, running, former)
         finally:
             for process in reversed(running.values()):
                 process.send_signal(signal.SIGTERM)
             for process in reversed(running.values()):
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(15)
-            kill_until_gone(lambda: {info for one in running.values() for info in process_tree(one.pid)})
+            kill_until_gone(lambda: {info for one in (*running.values(), *former) for info in process_tree(one.pid)})
 
 
 def _wait_until_ready(api: AirflowApi, running: Mapping[str, subprocess.Popen[bytes]], folder: Path, dag: str) -> None:

@@ -4,56 +4,40 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import signal
 import tarfile
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from jobs.night_lab import do, small, small_range
-from kills.airflow_lab import AirflowLab, airflow_lab
+from jobs.night_lab import bench_plan, do, small, small_range
+from kills.airflow_lab import AirflowLab
+from kills.shard_runs_lab import AT_ONCE, asked_of, content, cuts, reaching, records, shard_runs_lab, wait
 
-from shardmill.adapters.store import Store
+from shardmill.core.labels import LabelTable
 from shardmill.jobs.sample import make_sample
-from shardmill.laptop.rest import ENDED
-from shardmill.specs.shard_runs import BackfillSpec, NightlySpec
+from shardmill.specs.shard_runs import BackfillSpec
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
-PROJECT = Path(__file__).resolve().parents[2]
-SHARDS, MANY, AT_ONCE = 200, 3000, 2
-STUBS = """
-from types import SimpleNamespace
-from shardmill import stages
-
-def _stub(*arguments):
-    return lambda shard: SimpleNamespace(shard=shard, skipped=False, why="stubbed")
-
-stages._ingesting = stages._splitting = stages._describing = _stub
-"""
+SHARDS, MANY = 200, 3000
+TABLE = b"video_id,labels\nsomebody,a\n"
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowLab]:
-    folder = tmp_path_factory.mktemp("backfills")
-    dags = folder / "dags"
-    dags.mkdir()
-    for name in ("backfill_shards", "nightly_reprocess"):
-        (dags / f"{name}.py").write_text((PROJECT / "dags" / f"{name}.py").read_text())
-    head, marker, rest = (dags / "backfill_shards.py").read_text().partition("@dag(")
-    stubbed = rest.replace("backfill_shards()", "backfill_stubbed()")
-    (dags / "backfill_stubbed.py").write_text(head + STUBS + "\n" + marker + stubbed)
-    more = {
-        "SHARDMILL_LAKE_ROOTS": "file:///",
-        "SHARDMILL_SOURCE_ROOTS": "file:///",
-        "SHARDMILL_BACKFILL_TASKS": str(AT_ONCE),
-    }
-    with airflow_lab(folder / "state", dags, "backfill_stubbed", more) as started:
-        while not all(started.api.has_dag(name) for name in ("backfill_shards", "nightly_reprocess")):
-            time.sleep(1)
+    with shard_runs_lab(tmp_path_factory.mktemp("backfills")) as started:
         yield started
+
+
+@pytest.fixture(params=["disk", "s3"])
+def lake(request: pytest.FixtureRequest, lab: AirflowLab, tmp_path: Path) -> Iterator[str]:
+    """A lake of a test's own: on disk, and in the local S3."""
+    if request.param == "disk":
+        yield (tmp_path / "lake").as_uri()
+        return
+    with reaching(lab.cloud):
+        yield f"s3://shardmill-lake/{tmp_path.name}"
 
 
 @pytest.fixture(scope="module")
@@ -83,65 +67,27 @@ def undisturbed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     return content(lake)
 
 
-def content(lake: str) -> dict[str, bytes]:
-    """Manifests of raw shards and clips, and all parts; those of records name the lake that they lie in."""
-    store = Store(lake)
-    wanted = ("raw/", "clips/", "features/")
-    keys = [item.key for item in store.list() if item.key.startswith(wanted) and "receipt" not in item.key]
-    keys = [key for key in keys if "/_index" not in key]
-    return {key: b"" if key.startswith("features/") and "/_manifests/" in key else store.get(key) for key in keys}
-
-
-def asked_of(spec: NightlySpec | BackfillSpec) -> dict[str, object]:
-    fixed = {"pipeline", "where", *(["retry_rejects"] if isinstance(spec, NightlySpec) else [])}
-    return spec.model_dump(exclude=fixed)
-
-
-def records(lake: str) -> int:
-    """Count the shards whose records are committed."""
-    store = Store(lake, create=True)
-    return sum("/_manifests/" in item.key for item in store.list("features"))
-
-
-def wait(lab: AirflowLab, dag: str, run: str, seconds: float = 1500) -> str:
-    give_up = time.monotonic() + seconds
-    while (state := lab.api.run_state(dag, run)) not in ENDED:
-        assert time.monotonic() < give_up, (state, lab.api.task_states(dag, run))
-        lab.look()
-        time.sleep(1)
-    return state
-
-
-def cuts(lab: AirflowLab, *runs: str) -> Counter[str]:
-    """Count how often each video was cut, by the logs of all tries of all tasks."""
-    found: Counter[str] = Counter()
-    for log in (lab.folder / "airflow" / "logs").rglob("*.log"):
-        if any(run in str(log) for run in runs):
-            found.update(re.findall(r"(video\d{6}): (?:\d+ clips|refused)", log.read_text()))
-    return found
-
-
 def test_a_backfill_whose_scheduler_is_killed_and_that_is_launched_again_leaves_what_an_undisturbed_one_does(
-    lab: AirflowLab, source: Path, undisturbed: dict[str, bytes], tmp_path: Path
+    lab: AirflowLab, source: Path, undisturbed: dict[str, bytes], lake: str
 ) -> None:
-    lake = (tmp_path / "lake").as_uri()
+    killed, relaunched = (f"{name}-{'s3' if lake.startswith('s3') else 'disk'}" for name in ("killed", "relaunched"))
     asked = asked_of(small_range(source, lake, preview=False, min_batches=16))
-    lab.api.trigger("backfill_shards", asked, "killed")
+    lab.api.trigger("backfill_shards", asked, killed)
     give_up = time.monotonic() + 600
     while records(lake) < SHARDS // 3:
-        assert time.monotonic() < give_up, lab.api.task_states("backfill_shards", "killed")
+        assert time.monotonic() < give_up, lab.api.task_states("backfill_shards", killed)
         time.sleep(0.5)
     os.kill(lab.running["scheduler"].pid, signal.SIGKILL)
     lab.running["scheduler"].wait()
     done = records(lake)
     assert done < SHARDS, "it was killed in the middle"
-    lab.api._send("PATCH", "/api/v2/dags/backfill_shards/dagRuns/killed", {"state": "failed"})
+    lab.api._send("PATCH", f"/api/v2/dags/backfill_shards/dagRuns/{killed}", {"state": "failed"})
     lab.look()
-    lab.api.trigger("backfill_shards", asked, "relaunched")
-    assert wait(lab, "backfill_shards", "relaunched") == "success"
+    lab.api.trigger("backfill_shards", asked, relaunched)
+    assert wait(lab, "backfill_shards", relaunched) == "success"
     assert content(lake) == undisturbed
-    repeated = sum(count - 1 for count in cuts(lab, "killed", "relaunched").values())
-    assert set(cuts(lab, "killed", "relaunched")) == {f"video{shard:06d}" for shard in range(SHARDS)}
+    repeated = sum(count - 1 for count in cuts(lab, killed, relaunched).values())
+    assert set(cuts(lab, killed, relaunched)) == {f"video{shard:06d}" for shard in range(SHARDS)}
     print(f"killed at {done} of {SHARDS} shards, {repeated} were cut twice")
     assert repeated <= AT_ONCE * -(-SHARDS // 16)
 
@@ -165,16 +111,43 @@ def test_beside_a_night_on_an_overlapping_range_each_shard_has_one_revision_and_
 
 def test_three_thousand_small_shards_are_few_tasks_and_little_scheduling(lab: AirflowLab, tmp_path: Path) -> None:
     source, lake = tmp_path / "source", (tmp_path / "lake").as_uri()
-    source.mkdir()
-    for shard in range(MANY):
-        (source / f"many-{shard:06d}.tar").write_bytes(b"%06d" % shard * 100)
-    (source / "labels.csv").write_text("video_id,labels\nsomebody,a\n")
+    bench_plan().put_all(source.as_uri(), many_shards())
+    check_few_tasks(lab, small_range(source, lake, preview=False, canary=False), "many")
+
+
+def test_in_s3_three_thousand_shards_to_do_are_few_tasks_and_three_thousand_done_ones_none(
+    lab: AirflowLab, tmp_path: Path
+) -> None:
+    made, source, lake = bench_plan(), "s3://shardmill-source/bench", "s3://shardmill-lake/bench"
+    values = {"source": source, "lake": lake, "labels": f"{source}/labels.csv", "dataset": "bench"}
+    asked = BackfillSpec(**values, preview=False, canary=False)
+    with reaching(lab.cloud):
+        made.put_all(source, many_shards())
+        check_few_tasks(lab, asked, "many-in-s3")
+        made.FEATURES = asked.feature_recipe(LabelTable.from_csv(TABLE.decode()).digest)
+        made.put_all(lake, made.manifests_of(made.list_source(source), lake))
+    for run in ("done-without-an-index", "done"):
+        started = time.monotonic()
+        lab.api.trigger("backfill_shards", asked_of(asked), run)
+        assert wait(lab, "backfill_shards", run) == "success"
+        seconds = time.monotonic() - started
+        print(f"{MANY} done shards, {run}: {seconds:.0f} s from trigger to end")
+        assert not [task for task in lab.api.task_states("backfill_shards", run) if task.map_index >= 0]
+        assert "all 3,000 shards of the range are done" in str(lab.api.xcom("backfill_shards", run, "plan", "summary"))
+        # A run leaves an index; without one, nine thousand manifests are read, as fast as the local S3 gives them.
+        assert seconds < (60 if run == "done" else 300)
+
+
+def many_shards() -> dict[str, bytes]:
+    return {**{f"bench-{shard:06d}.tar": b"%06d" % shard * 100 for shard in range(MANY)}, "labels.csv": TABLE}
+
+
+def check_few_tasks(lab: AirflowLab, asked: BackfillSpec, run: str) -> None:
     started = time.monotonic()
-    asked = asked_of(small_range(source, lake, preview=False, canary=False))
-    lab.api.trigger("backfill_stubbed", asked, "many")
-    assert wait(lab, "backfill_stubbed", "many") == "success"
+    lab.api.trigger("backfill_stubbed", asked_of(asked), run)
+    assert wait(lab, "backfill_stubbed", run) == "success"
     seconds = time.monotonic() - started
-    tasks = lab.api.task_states("backfill_stubbed", "many")
-    print(f"{MANY} shards: {len(tasks)} task instances in {seconds:.0f} s")
+    tasks = lab.api.task_states("backfill_stubbed", run)
+    print(f"{MANY} shards to do, {run}: {len(tasks)} task instances in {seconds:.0f} s")
     assert len(tasks) <= 60
     assert seconds < 180

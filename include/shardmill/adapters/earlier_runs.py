@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from shardmill.adapters.run_folder import find, run_key
 from shardmill.adapters.store import Store, StoreError, read_sealed
 from shardmill.core.report import Earlier
+from shardmill.specs.fresh import Fresh
 from shardmill.specs.records import MetricsReport, Predictions, RecordSet
 from shardmill.specs.result import RunResult
 from shardmill.specs.run import RunPlan, RunSpec
@@ -61,6 +62,7 @@ def _read(lake: Store, other: RunSpec, passed: int) -> Earlier | None:
             result=find(lake, other.run, "result.json", RunResult),
             metrics=find(lake, other.run, "metrics.json", MetricsReport),
             plan=find(lake, other.run, "plan.json", RunPlan),
+            fresh=find(lake, other.run, "fresh.json", Fresh),
             records=find(lake, other.run, "records.json", RecordSet),
             videos=frozenset(said.listed) if said else frozenset(),
             between=passed,

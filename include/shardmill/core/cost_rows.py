@@ -22,10 +22,10 @@ _ON_WORKERS = ("ingest", "split", "features", "fetch")
 class Work:
     """Units that were to be done, and those of them that are; in bytes at the source, and in bytes written."""
 
-    planned: int
+    planned: int | None
     done: int | None
     """None where it is not known one by one."""
-    planned_bytes: int
+    planned_bytes: int | None
     done_bytes: int | None
     written_bytes: int | None
     unit: str = "shard"
@@ -58,6 +58,8 @@ class CostTable:
     """Of what is counted in USD."""
     lines: tuple[str, ...]
     """The plan in words."""
+    on_workers: bool = False
+    """Whether Airflow's own workers do all of it, without a cluster."""
 
 
 def cost_table(found: Found, tasks: Sequence[TaskRow]) -> CostTable | None:
@@ -68,9 +70,9 @@ def cost_table(found: Found, tasks: Sequence[TaskRow]) -> CostTable | None:
     rows = (
         *_worker_rows(found, tasks),
         *(row for cluster in planned.clusters for row in _cluster_rows(cluster, found)),
-        *(_side_row(cost, found.stored) for cost in planned.costs),
+        *(side_row(cost, found.stored) for cost in planned.costs),
     )
-    return CostTable(planned.summary, rows, _total(rows), tuple(plan_lines(planned)))
+    return CostTable(planned.summary, rows, total_row(rows), tuple(plan_lines(planned)))
 
 
 def _of(spent: RunSpent | None, work: str) -> tuple[SpentCluster, ...]:
@@ -83,14 +85,14 @@ def _worker_rows(found: Found, tasks: Sequence[TaskRow]) -> Iterator[CostRow]:
     hours = {task.task: task.seconds / 3600 for task in tasks if task.seconds is not None}
     for name in _ON_WORKERS:
         if name in planned or name in hours:
-            work = _work(found, planned[name]) if name in planned else None
+            work = work_of(found, planned[name]) if name in planned else None
             idle = found.plan is not None and any(
                 known == name and not found.to_do[stage] for stage, known in STAGES.items()
             )
             yield CostRow(name, work, hours=hours.get(name), remark=_NOTHING if idle else "")
 
 
-def _work(found: Found, planned: PlannedStage) -> Work:
+def work_of(found: Found, planned: PlannedStage) -> Work:
     """Count what is done of a stage; of files that are fetched, what is there is known only all together."""
     why = ", ".join(f"{count:,} {reason}" for reason, count in planned.why.items())
     stage = next((stage for stage, name in STAGES.items() if name == planned.stage), None)
@@ -127,7 +129,7 @@ def _cluster_remark(cluster: SpentCluster) -> str:
     return f"{cluster.id} {cluster.state}{alive}{unknown}"
 
 
-def _side_row(cost: PlannedCost, stored: int) -> CostRow:
+def side_row(cost: PlannedCost, stored: int) -> CostRow:
     if cost.what != STORAGE:
         return CostRow(cost.what, planned_usd=cost.usd, remark=_missing(cost) or "not measured")
     if cost.usd is None or not cost.amount[1]:
@@ -140,7 +142,7 @@ def _missing(cost: PlannedCost) -> str:
     return f"no price known for {', '.join(cost.unknown)}" if cost.unknown else ""
 
 
-def _total(rows: Sequence[CostRow]) -> CostRow:
+def total_row(rows: Sequence[CostRow]) -> CostRow:
     """Add up what is counted in USD. What it came to is known only where a row says so."""
     planned = [row.planned_usd for row in rows if row.planned_usd is not None]
     came = [row.usd for row in rows if row.usd is not None]

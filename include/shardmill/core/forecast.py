@@ -10,7 +10,7 @@ from shardmill.core.estimates import Load, both_text, core_hours_to_describe, co
 from shardmill.core.page_text import size_text
 from shardmill.core.side_costs import side_costs
 from shardmill.specs.prices import Prices, Span
-from shardmill.specs.run import PlannedCost, PlannedShard
+from shardmill.specs.run import PlannedCost, PlannedShard, PlannedWork
 from shardmill.specs.video_pipeline import VideoRun
 
 
@@ -87,6 +87,34 @@ def total(each: Iterable[ShardForecast]) -> Forecast:
         usd=(sum(one.usd[0] for one in found), sum(one.usd[1] for one in found)),
         unknown=tuple(dict.fromkeys(place for one in found for place in one.unknown)),
     )
+
+
+def planned_work(each: Iterable[ShardForecast], cores: int, prices: Prices) -> PlannedWork | None:
+    """Write down what some shards are expected to take, for the report to hold it against; None for no shard."""
+    found = tuple(each)
+    if not found:
+        return None
+    together = total(found)
+    costs: dict[str, PlannedCost] = {}
+    for cost in (cost for one in found for cost in one.costs):
+        costs[cost.what] = _added(costs[cost.what], cost) if cost.what in costs else cost
+    return PlannedWork(
+        summary=together.line,
+        hours=together.hours,
+        cores=cores,
+        costs=tuple(costs.values()),
+        prices=f"{prices.region}, {prices.as_of}: {prices.source}",
+    )
+
+
+def _added(one: PlannedCost, other: PlannedCost) -> PlannedCost:
+    """Add what two shards are charged for; what it rests on is said of the first."""
+    usd = None if one.usd is None or other.usd is None else _sum(one.usd, other.usd)
+    return one.model_copy(update={"amount": _sum(one.amount, other.amount), "usd": usd})
+
+
+def _sum(one: Span, other: Span) -> Span:
+    return one[0] + other[0], one[1] + other[1]
 
 
 def check_prices_known(unknown: Iterable[str], max_usd: float) -> None:

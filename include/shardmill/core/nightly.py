@@ -69,10 +69,14 @@ class Night:
         """What is done, ascending."""
         return tuple(sorted((one.forecast.planned for one in self.taken), key=lambda planned: planned.shard))
 
-    def lines(self) -> Iterator[str]:
-        """Say it to people."""
+    def lines(self, in_range: int) -> Iterator[str]:
+        """Say it to people.
+
+        Args:
+            in_range: shards that were looked at.
+        """
         if not self.taken and not self.left:
-            yield "nothing is due"
+            yield f"nothing is due: all {_shards(in_range)} of the range are up to date"
             return
         yield f"tonight: {total(one.forecast for one in self.taken).line}" if self.taken else "nothing is done tonight"
         yield from self.left_lines()

@@ -146,13 +146,17 @@ class Page:
     """What the plan found, and which shards are not fresh afterwards."""
     flow: tuple[FlowStep, ...]
     shards: tuple[ShardRow, ...]
+    no_shards: str
+    """Why there are none: the run had nothing to do; empty where it did not come so far."""
+    done: tuple[int, int] | None
+    """Of a run that makes records only: shards that were due and have records, and those that were due."""
     shards_left_out: int
     odd_left_out: int
     """Those of them that somebody should look at."""
     rejects: tuple[RejectGroup, ...]
     tasks: tuple[TaskRow, ...]
     costs: CostTable | None
-    """What it was planned to cost and what it came to; None where it was not planned."""
+    """What was planned and what it came to; None where nothing was."""
     changes: Changes | None
     """Since the run before; None where there was none."""
     settings: tuple[Section, ...]

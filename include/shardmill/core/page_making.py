@@ -12,13 +12,16 @@ from shardmill.core.page import Figure, Page, Section, Setting, ShownGroup
 from shardmill.core.page_model import MAX_LABEL_ROWS, curve_rows, label_rows, training_charts
 from shardmill.core.page_text import count_text, score_text
 from shardmill.core.report import Found, ShardRow, TaskOutcome
-from shardmill.core.report_counts import flow, group_rejects, shard_rows, task_rows
+from shardmill.core.report_counts import flow, group_rejects, shard_rows, task_rows, why_no_shard
 from shardmill.core.run_changes import changes
 from shardmill.core.run_counts import COPIED, run_counts, run_result, state_of
+from shardmill.core.work_rows import done_of, work_table
 from shardmill.specs.cluster_run import section_of, section_place
+from shardmill.specs.prices import Span
 from shardmill.specs.record_rejects import RecordReject
 from shardmill.specs.records import MetricsReport
 from shardmill.specs.result import RunResult
+from shardmill.specs.shard_runs import WorkersRun
 from shardmill.specs.train_on_records import TrainOnRecordsSpec
 from shardmill.specs.value import Spec
 from shardmill.specs.video_pipeline import VideoRun
@@ -79,7 +82,7 @@ def make_page(found: Found, told: Told, groups: Sequence[ShownGroup]) -> Page:
         lead=metrics.gap - best if metrics and best is not None else None,
         took=told.took,
         usd=result.usd,
-        planned_usd=found.clusters.expected_usd if found.clusters else None,
+        planned_usd=_planned_usd(found),
         counts=_figures(found),
         metrics=_metric_figures(metrics) if metrics else (),
         ablations=_ablation_bars(metrics) if metrics else (),
@@ -95,16 +98,24 @@ def make_page(found: Found, told: Told, groups: Sequence[ShownGroup]) -> Page:
         notes=(*(found.plan.notes if found.plan else ()), *(fresh_lines(found.fresh) if found.fresh else ())),
         flow=flow(found),
         shards=kept,
+        no_shards=why_no_shard(found.plan) if found.plan else "",
+        done=done_of(found) if isinstance(asked, WorkersRun) else None,
         shards_left_out=len(rows) - len(kept),
         odd_left_out=sum(row.odd for row in rows) - sum(row.odd for row in kept),
         rejects=group_rejects(found.manifests),
         record_rejects=_record_rejects(found),
         tasks=tasks,
-        costs=cost_table(found, tasks) if found.clusters else None,
+        costs=cost_table(found, tasks) if found.clusters else work_table(found, told.took),
         changes=changes(found, result),
         settings=settings(asked),
         origins=_origins(found),
     )
+
+
+def _planned_usd(found: Found) -> Span | None:
+    if found.clusters:
+        return found.clusters.expected_usd
+    return found.plan.work.usd if found.plan and found.plan.work else None
 
 
 def _failed_task(told: Told) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from shardmill.core.page_text import size_text
 from shardmill.specs.prices import Span
-from shardmill.specs.run import PlannedCluster, RunClusters
+from shardmill.specs.run import PlannedCluster, PlannedCost, RunClusters
 
 
 def span_text(span: Span, form: str = ",.0f") -> str:
@@ -25,16 +25,21 @@ def plan_lines(planned: RunClusters) -> Iterator[str]:
         yield f"expected: {span_text(planned.clips)} clips ({planned.clips_rest_on})"
     for cluster in planned.clusters:
         yield from _cluster_lines(cluster, planned.max_hours)
-    for cost in planned.costs:
-        usd = "no price known" if cost.usd is None else _usd(cost.usd)
-        form = ",.0f" if cost.amount[0] >= 100 else ",.3g"
-        yield f"{cost.what}: {span_text(cost.amount, form)} {cost.unit}, {usd} ({cost.rests_on})"
-        yield from (f"{cost.what}: no price known for {place}" for place in cost.unknown)
+    yield from cost_lines(planned.costs)
     yield from planned.remarks
     yield from (f"checked: {line}" for line in planned.checked)
     yield from (f"not checked: {line}" for line in planned.not_checked)
     if planned.clusters or planned.costs:
         yield f"prices: {planned.prices}"
+
+
+def cost_lines(costs: Iterable[PlannedCost]) -> Iterator[str]:
+    """Say what each cost beside the clusters is made of."""
+    for cost in costs:
+        usd = "no price known" if cost.usd is None else _usd(cost.usd)
+        form = ",.0f" if cost.amount[0] >= 100 else ",.3g"
+        yield f"{cost.what}: {span_text(cost.amount, form)} {cost.unit}, {usd} ({cost.rests_on})"
+        yield from (f"{cost.what}: no price known for {place}" for place in cost.unknown)
 
 
 def _usd(span: Span) -> str:

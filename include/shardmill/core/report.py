@@ -149,6 +149,7 @@ class Earlier:
     result: RunResult | None = None
     metrics: MetricsReport | None = None
     plan: RunPlan | None = None
+    fresh: Fresh | None = None
     records: RecordSet | None = None
     videos: frozenset[str] = frozenset()
     """Validation videos whose predictions are listed."""

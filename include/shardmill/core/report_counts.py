@@ -17,6 +17,7 @@ from shardmill.core.report import (
     TaskRow,
 )
 from shardmill.specs.manifest import Manifest, Reject, Stage
+from shardmill.specs.run import RunPlan
 
 EXAMPLES = 4
 """Rejects shown for each reason."""
@@ -45,6 +46,18 @@ def shard_rows(shards: Iterable[int], manifests: Manifests) -> tuple[ShardRow, .
             )
         )
     return tuple(rows)
+
+
+def why_no_shard(plan: RunPlan) -> str:
+    """Say why a run that was planned took no shard; empty where it took some."""
+    if plan.shards:
+        return ""
+    if plan.left:
+        return f"No shard was taken, though some are due: {'; '.join(plan.left)}."
+    if plan.in_range:
+        many = "The one shard" if plan.in_range == 1 else f"All {plan.in_range:,} shards"
+        return f"Nothing was to be done. {many} of the range {'is' if plan.in_range == 1 else 'are'} up to date."
+    return f"Nothing was to be done: {plan.notes[-1]}." if plan.notes else "Nothing was to be done."
 
 
 def group_rejects(manifests: Manifests, examples: int = EXAMPLES) -> tuple[RejectGroup, ...]:

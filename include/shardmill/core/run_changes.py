@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from shardmill.core.freshness import shard_range
 from shardmill.core.report import Earlier, Found
+from shardmill.specs.fresh import Fresh
 from shardmill.specs.records import MetricsReport, RecordSet
 from shardmill.specs.result import RunResult
 from shardmill.specs.run import RunPlan, RunSpec
+from shardmill.specs.shard_runs import WorkersRun
 from shardmill.specs.train_on_records import TrainOnRecordsSpec
 
 SCORES = {"gap": "GAP@20", "map": "mAP", "hit_at_1": "Hit@1", "perr": "PERR", "loss": "loss"}
@@ -82,7 +85,7 @@ def changes(found: Found, now: RunResult) -> Changes | None:
         started=before.run.started,
         between=before.between,
         fields=tuple(_fields(before.run, found.run)),
-        lines=(*_recipes(before.run, found), *_source(before.plan, found.plan), *_validation(before, found)),
+        lines=(*_recipes(before.run, found), *_shards(before, found), *_validation(before, found)),
         scores=tuple(_scores(before.metrics, found.metrics)),
         counts=tuple(_counts(before.result, now)),
         seconds=tuple(_seconds(before.result, now)),
@@ -108,6 +111,26 @@ def _recipes(before: RunSpec, found: Found) -> Iterator[str]:
         != found.run.video.feature_recipe(found.labels_digest).hash
     ):
         yield "The recipe of the records is another: they were to be made anew."
+
+
+def _shards(before: Earlier, found: Found) -> Iterator[str]:
+    """Say how the shards differ: the planned ones, or the fresh ones where a plan holds only what was due."""
+    if not isinstance(found.run.asked, WorkersRun):
+        yield from _source(before.plan, found.plan)
+    elif before.fresh is not None and found.fresh is not None:
+        yield from _fresh(before.fresh, found.fresh)
+
+
+def _fresh(before: Fresh, now: Fresh) -> Iterator[str]:
+    came, went = sorted(now.records.keys() - before.records.keys()), sorted(before.records.keys() - now.records.keys())
+    made = sum(before.records[shard] != digest for shard, digest in now.records.items() if shard in before.records)
+    told = [
+        f"{before.count:,} then and {now.count:,} now",
+        f"{len(came):,} came: {shard_range(came)}" if came else "",
+        f"{made:,} were made anew" if made else "",
+        f"{len(went):,} are so no longer: {shard_range(went)}" if went else "",
+    ]
+    yield f"Fresh shards: {'; '.join(filter(None, told))}."
 
 
 def _source(before: RunPlan | None, now: RunPlan | None) -> Iterator[str]:

@@ -15,6 +15,8 @@ COPIED = "videos not encoded again"
 
 def run_counts(found: Found) -> dict[str, int | None]:
     """Count by name; None where the run did not come so far."""
+    if isinstance(found.run.asked, WorkersRun):
+        return _video_counts(found)
     model, records = found.model, found.records
     counts: dict[str, int | None] = {
         **(_record_counts(found) if isinstance(found.run.asked, TrainOnRecordsSpec) else _video_counts(found)),

@@ -60,8 +60,7 @@ def _requests(load: Load[VideoRun], prices: Prices) -> Iterator[PlannedCost]:
     puts = (fixed + least / PIECE_BYTES, REPEATS * (fixed + most / PIECE_BYTES))
     # Clips are read once more where records are made of them.
     gets = (fixed + (read + least) / PIECE_BYTES, REPEATS * (fixed + (read + most) / PIECE_BYTES))
-    many = "1 shard" if shards == 1 else f"{shards:,} shards"
-    why = f"{many}, {_REQUESTS_A_SHARD} each and one for 8 MiB; up to {REPEATS:g} times as many"
+    why = f"{_REQUESTS_A_SHARD} a shard and one for 8 MiB; up to {REPEATS:g} times as many"
     for name, counts, place, usd in (
         ("requests that write", puts, "put_thousand", prices.put_thousand),
         ("requests that read", gets, "get_thousand", prices.get_thousand),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -11,11 +11,13 @@ from shardmill.adapters import lake as commits
 from shardmill.adapters.clip_ranges import read_clip
 from shardmill.adapters.earlier_runs import find_earlier
 from shardmill.adapters.run_folder import find, run_key
+from shardmill.adapters.stage_manifests import list_manifests
 from shardmill.adapters.store import Store, StoreError
 from shardmill.core.page import Shown, ShownGroup
 from shardmill.core.page_making import Told, make_page, result_of
 from shardmill.core.report import STAGES, Found, Prediction, TaskOutcome
 from shardmill.core.showcase import choose_groups
+from shardmill.core.stage_output import StageOutput
 from shardmill.specs.curves import LabelCurves
 from shardmill.specs.fresh import Fresh
 from shardmill.specs.manifest import Manifest, Stage, Video
@@ -32,6 +34,10 @@ log = logging.getLogger(__name__)
 REPORT = "report.html"
 RESULT = "result.json"
 READERS = 16
+MANY = 50
+"""Shards of a run from which on all manifests are listed, unless the run took few of very many."""
+KEYS_A_LISTING = 1000
+"""That a store gives at once."""
 
 
 @dataclass(frozen=True)
@@ -148,21 +154,37 @@ def _revisions(
         "clips": run.video.split_recipe.hash,
         "features": run.video.feature_recipe(digest).hash if digest else None,
     }
-    wanted = [
-        (stage, recipe, shard) for stage, recipe in recipes.items() if recipe is not None for shard in plan.numbers
-    ]
+    readers = {
+        stage: _reader(lake, StageOutput(stage, run.asked.dataset, recipe), plan)
+        for stage, recipe in recipes.items()
+        if recipe is not None
+    }
+    wanted = [(stage, shard) for stage in readers for shard in plan.numbers]
 
-    def read(item: tuple[Stage, str, int]) -> commits.Revision | None:
-        stage, recipe, shard = item
-        return commits.latest_revision(lake, stage, run.asked.dataset, recipe, shard)
+    def read(item: tuple[Stage, int]) -> commits.Revision | None:
+        return readers[item[0]](item[1])
 
     found: dict[Stage, dict[int, commits.Revision]] = {stage: {} for stage in STAGES}
     # Thousands of shards are as many requests, and each is little but waiting.
     with ThreadPoolExecutor(READERS) as pool:
-        for (stage, _, shard), revision in zip(wanted, pool.map(read, wanted), strict=True):
+        for (stage, shard), revision in zip(wanted, pool.map(read, wanted), strict=True):
             if revision is not None:
                 found[stage][shard] = revision
     return found
+
+
+def _reader(lake: Store, output: StageOutput, plan: RunPlan) -> Callable[[int], commits.Revision | None]:
+    """Give what reads a shard's highest revision: of many shards the manifests are listed once, not one by one."""
+    shards = len(plan.numbers)
+    if shards < MANY or shards * KEYS_A_LISTING < plan.in_range:
+        return lambda shard: commits.latest_revision(lake, output.stage, output.dataset, output.recipe_hash, shard)
+    listed = list_manifests(lake, output)
+
+    def read(shard: int) -> commits.Revision | None:
+        revisions = listed.get(shard)
+        return commits.read_revision(lake, revisions[max(revisions)].key) if revisions else None
+
+    return read
 
 
 def _predictions(lake: Store, run: RunSpec) -> tuple[Prediction, ...]:

@@ -113,6 +113,40 @@ class PlannedShard(Spec):
     """Revision of its clips whose rejects are tried once more."""
 
 
+class PlannedCost(Spec):
+    """Something beside its clusters that a run is charged for."""
+
+    what: str
+    amount: Span
+    unit: str
+    usd: Span | None
+    """None where a price is missing."""
+    unknown: tuple[str, ...] = ()
+    """What has no price, each by its place in the price file."""
+    rests_on: str
+    """What the amount rests on, for people."""
+
+
+class PlannedWork(Spec):
+    """What the shards of a run on Airflow's workers are expected to take."""
+
+    summary: str
+    """In a line."""
+    hours: Span
+    """If `cores` worked at it together without a pause."""
+    cores: int
+    costs: tuple[PlannedCost, ...] = ()
+    """What is charged beside the workers, which are not counted."""
+    prices: str
+    """Where the prices come from, and of which day and region they are."""
+
+    @property
+    def usd(self) -> Span:
+        """What it is expected to cost, as far as prices are known."""
+        known = [cost.usd for cost in self.costs if cost.usd is not None]
+        return sum(span[0] for span in known), sum(span[1] for span in known)
+
+
 class RunPlan(Sealed):
     """The frozen listing of a run's source, stored as ``runs/<run>/plan.json``."""
 
@@ -125,6 +159,10 @@ class RunPlan(Sealed):
     """What a night leaves though it is due, and why, for people."""
     above_caps: dict[int, str] = Field(default_factory=dict)
     """The cap that a shard is more than by itself, by shard: no night does it."""
+    in_range: int = 0
+    """Shards that were looked at, done ones too; 0 where all of them are in `shards`."""
+    work: PlannedWork | None = None
+    """Of a night or a backfill that has something to do."""
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -181,20 +219,6 @@ class PlannedCluster(Spec):
             return None
         least = self.usd_an_hour if self.least_usd_an_hour is None else self.least_usd_an_hour
         return least * self.hours[0], self.usd_an_hour * self.hours[1]
-
-
-class PlannedCost(Spec):
-    """Something beside its clusters that a run is charged for."""
-
-    what: str
-    amount: Span
-    unit: str
-    usd: Span | None
-    """None where a price is missing."""
-    unknown: tuple[str, ...] = ()
-    """What has no price, each by its place in the price file."""
-    rests_on: str
-    """What the amount rests on, for people."""
 
 
 class RunClusters(Sealed):

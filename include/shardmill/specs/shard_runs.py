@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from datetime import date
+from typing import Annotated, Literal, Self
 
-from pydantic import model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from shardmill.specs.cluster_run import in_section
 from shardmill.specs.value import OptionalUri
 from shardmill.specs.video_pipeline import VideoRun
+
+
+def _check_date(text: str) -> str:
+    try:
+        if not text or date.fromisoformat(text).isoformat() == text:
+            return text
+    except ValueError:
+        pass
+    raise ValueError(f"expected a date such as 2026-01-31, found {text!r}")
+
+
+OptionalDate = Annotated[str, AfterValidator(_check_date), Field(examples=["2026-01-31"])]
 
 
 class WorkersRun(VideoRun):
@@ -58,6 +71,12 @@ class BackfillSpec(WorkersRun):
 
     pipeline: Literal["backfill_shards"] = "backfill_shards"
     """Tells this kind of run from the others in its record."""
+    first_date: OptionalDate = in_section("Data", "")
+    """To go by dates: the date that shard 000000 falls on, in UTC; each shard falls on one date."""
+    shards_per_date: int = in_section("Data", 100, ge=1, le=1_000_000)
+    """Shards that fall on a date: the first date has 000000 to 000099, the next one 000100 to 000199, and so on."""
+    date: OptionalDate = in_section("Data", "")
+    """Only the shards of the range that fall on this date; Airflow's backfill by date fills it in."""
     preview: bool = in_section("What", True, title="Preview (nothing is done)")
     """Only say what would be done: shards, bytes, hours, USD. Nothing runs; switch it off to begin."""
     canary: bool = in_section("Guards", True, title="Canary first")
@@ -66,3 +85,12 @@ class BackfillSpec(WorkersRun):
     """How many times the most likely time (and a minute) and USD the canary may take."""
     canary_reject_share: float = in_section("Guards", 0.1, title="Canary: rejects (share)", ge=0, le=1)
     """Share of the canary's videos that may be refused."""
+
+    @model_validator(mode="after")
+    def _dates_have_a_beginning(self) -> Self:
+        if self.date and not self.first_date:
+            raise ValueError(
+                f"first_date: expected the date that shard 000000 falls on, for only the shards of {self.date} are "
+                "asked for"
+            )
+        return self

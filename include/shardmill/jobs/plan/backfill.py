@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from shardmill.adapters.access import Access
 from shardmill.core.costs import BudgetError
-from shardmill.core.forecast import check_prices_known, total
-from shardmill.jobs.plan.forecasting import forecast
+from shardmill.core.forecast import ShardForecast, check_prices_known, planned_work, total
+from shardmill.core.shard_dates import date_line
+from shardmill.jobs.plan.forecasting import forecast, prices_of
 from shardmill.jobs.plan.survey import Surveyed
-from shardmill.specs.run import PlannedShard
+from shardmill.specs.run import RunPlan
 from shardmill.specs.shard_runs import BackfillSpec
 
 
-def plan_backfill(asked: BackfillSpec, found: Surveyed, access: Access) -> tuple[tuple[PlannedShard, ...], str]:
-    """Give the shards of the range for which something is to be done, ascending, and a line about them.
+def plan_backfill(asked: BackfillSpec, found: Surveyed, access: Access) -> RunPlan:
+    """Plan the shards of the range for which something is to be done, and say so in the last of the notes.
 
     Raises:
         BadRequestError: a wrong price file.
         BudgetError: more than `max_usd`, or prices are missing that it would take to know.
     """
-    each = forecast(asked, found, found.planned(retry=asked.retry_rejects), access)
+    prices = prices_of(asked, access)
+    each = forecast(asked, found, found.planned(retry=asked.retry_rejects), prices)
+    line = _line(asked, found, each)
+    return RunPlan(
+        shards=tuple(one.planned for one in each),
+        notes=(*found.states.lines(), line),
+        in_range=len(found.listed),
+        work=planned_work(each, asked.cores, prices),
+    )
+
+
+def _line(asked: BackfillSpec, found: Surveyed, each: Sequence[ShardForecast]) -> str:
+    day, shards = date_line(asked, found.listed), f"{len(found.listed):,} shards of the range"
     if not each:
-        return (), f"nothing to do: all {len(found.listed):,} shards of the range are done"
+        return f"{day}; nothing to do" if day else f"nothing to do: all {shards} are done"
     whole = total(each)
     check_prices_known(whole.unknown, asked.max_usd)
     if asked.max_usd and whole.usd[1] > asked.max_usd:
         raise BudgetError(f"max_usd: {whole.line}; allowed are {asked.max_usd:.2f} USD: raise it, or take fewer shards")
-    return tuple(one.planned for one in each), f"to do, of {len(found.listed):,} shards of the range: {whole.line}"
+    return f"{day}; to do: {whole.line}" if day else f"to do, of {shards}: {whole.line}"

@@ -5,15 +5,16 @@ from __future__ import annotations
 from shardmill.adapters.access import Access
 from shardmill.adapters.failed_shards import read_failures
 from shardmill.adapters.store import Store
-from shardmill.core.forecast import ShardForecast, check_prices_known
-from shardmill.core.nightly import Caps, Due, Night, choose_night
-from shardmill.jobs.plan.forecasting import forecast
+from shardmill.core.forecast import ShardForecast, check_prices_known, planned_work
+from shardmill.core.nightly import Caps, Due, choose_night
+from shardmill.jobs.plan.forecasting import forecast, prices_of
 from shardmill.jobs.plan.survey import Surveyed
+from shardmill.specs.run import RunPlan
 from shardmill.specs.shard_runs import NightlySpec
 
 
-def plan_night(lake: Store, asked: NightlySpec, found: Surveyed, access: Access, *, labels: str) -> Night:
-    """Choose what a night does.
+def plan_night(lake: Store, asked: NightlySpec, found: Surveyed, access: Access, *, labels: str) -> RunPlan:
+    """Plan what a night does, and say why the rest is left.
 
     Args:
         labels: digest of the label table.
@@ -22,7 +23,8 @@ def plan_night(lake: Store, asked: NightlySpec, found: Surveyed, access: Access,
         BadRequestError: a wrong price file.
         BudgetError: a limit in USD that cannot be held, for prices are missing.
     """
-    each = forecast(asked, found, found.planned(retry=True), access)
+    prices = prices_of(asked, access)
+    each = forecast(asked, found, found.planned(retry=True), prices)
     check_prices_known((place for one in each for place in one.unknown), asked.max_usd)
     failures = read_failures(lake, asked, labels, (one.planned for one in each))
 
@@ -32,4 +34,12 @@ def plan_night(lake: Store, asked: NightlySpec, found: Surveyed, access: Access,
         modified = found.listed[shard].modified
         return Due(one, modified, len(failed.runs), failed.why) if failed else Due(one, modified)
 
-    return choose_night(map(due, each), Caps(asked.max_shards, asked.max_hours, asked.max_usd))
+    night = choose_night(map(due, each), Caps(asked.max_shards, asked.max_hours, asked.max_usd))
+    return RunPlan(
+        shards=night.planned,
+        notes=(*found.states.lines(), *night.lines(len(found.listed))),
+        left=tuple(night.left_lines()),
+        above_caps=dict(night.above_caps),
+        in_range=len(found.listed),
+        work=planned_work((one.forecast for one in night.taken), asked.cores, prices),
+    )

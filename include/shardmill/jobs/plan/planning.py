@@ -45,7 +45,8 @@ class Planned:
         size = sum(planned.source.size for planned in unfinished) / planning.MEGABYTE
         todo = f"{len(unfinished)} to do ({size:.1f} MB) in {len(self.batches)} batches" if unfinished else "all done"
         if isinstance(self.run.asked, NightlySpec) and not unfinished:
-            return "; ".join(("nothing is done tonight", *self.plan.left)) if self.plan.left else "nothing is due"
+            left = self.plan.left
+            return "; ".join(("nothing is done tonight", *left)) if left else self.plan.notes[-1]
         return "; ".join((f"{shards} shards of {self.run.video.source}: {todo}", *self.plan.left))
 
     @property
@@ -127,21 +128,13 @@ def _freeze_plan(lake: Store, run: RunSpec, labels: str, access: Access) -> RunP
         return planned
     asked = run.video
     found = survey(lake, asked, access, labels)
-    shards, notes = found.planned(retry=asked.retry_rejects), tuple(found.states.lines())
     if isinstance(asked, NightlySpec):
-        night = plan_night(lake, asked, found, access, labels=labels)
-        plan = RunPlan(
-            shards=night.planned,
-            notes=(*notes, *night.lines()),
-            labels=labels,
-            left=tuple(night.left_lines()),
-            above_caps=dict(night.above_caps),
-        )
-        return run_folder.freeze(lake, run.run, "plan.json", plan)
-    if isinstance(asked, BackfillSpec):
-        due, line = plan_backfill(asked, found, access)
-        shards, notes = due, (*notes, line)
-    return run_folder.freeze(lake, run.run, "plan.json", RunPlan(shards=shards, notes=notes, labels=labels))
+        plan = plan_night(lake, asked, found, access, labels=labels)
+    elif isinstance(asked, BackfillSpec):
+        plan = plan_backfill(asked, found, access)
+    else:
+        plan = RunPlan(shards=found.planned(retry=asked.retry_rejects), notes=tuple(found.states.lines()))
+    return run_folder.freeze(lake, run.run, "plan.json", plan.model_copy(update={"labels": labels}))
 
 
 def look(asked: VideoRun, access: Access) -> ShardStates:

@@ -9,9 +9,11 @@ from shardmill.adapters.access import Access
 from shardmill.adapters.shard_index import Asked, survey_shards
 from shardmill.adapters.store import MissingObjectError, Store
 from shardmill.core import planning
+from shardmill.core.shard_dates import keep_date
 from shardmill.core.shard_states import ShardStates
 from shardmill.jobs.plan.listing import Listed, list_shards, sources_of
 from shardmill.specs.run import PlannedShard
+from shardmill.specs.shard_runs import BackfillSpec
 from shardmill.specs.video_pipeline import VideoRun
 
 
@@ -52,6 +54,8 @@ def survey(lake: Store, asked: VideoRun, access: Access, labels: str, *, keep: b
     except MissingObjectError as error:
         raise planning.BadRequestError(f"source: {error}") from error
     chosen = planning.choose_shards(asked.shards, sources_of(listed), asked.source)
+    if isinstance(asked, BackfillSpec):
+        chosen = keep_date(asked, chosen)
     recipe = asked.feature_recipe(labels) if labels else None
     wanted = Asked(asked.dataset, asked.split_recipe, recipe, asked.ingest)
     return Surveyed({number: listed[number] for number in chosen}, survey_shards(lake, wanted, chosen, keep=keep))
