@@ -18,6 +18,11 @@ from shardmill.core.ablations import FrameSums
 from shardmill.core.planning import BadRequestError
 from shardmill.core.worker_shares import PartSlice
 
+_KEPT_MB, _WINDOW_MB = 192, 128
+"""Of memory for a worker's records: kept between epochs, and drawn from."""
+_MEASURED_KEPT_MB, _MEASURED_WINDOW_MB = 64, 32
+"""The same of validation, whose order is of no account."""
+
 
 def open_learner(job: barrier_training.TrainingJob) -> barrier_training.Learner:
     """Build the model and compile its step."""
@@ -55,6 +60,8 @@ def open_feed(job: barrier_training.TrainingJob, share: tuple[PartSlice, ...], p
         level=plan.level,
         seed=job.spec.seed,
         shuffle=plan.shuffle,
+        memory_mb=_KEPT_MB if plan.shuffle else _MEASURED_KEPT_MB,
+        window_mb=_WINDOW_MB if plan.shuffle else _MEASURED_WINDOW_MB,
         max_reject_share=1.0,  # of one share: what counts is that of all, which the workers check together
     )
     return cast("Feed", RecordBatches(share, batches, rank=plan.rank))
