@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from shardmill.adapters.process import list_processes, process_tree, read_process
+from shardmill.adapters.process import list_processes, process_tree, read_process, start_child
 from shardmill.adapters.sandbox import Sandbox, SandboxError, find_sandbox
 from shardmill.adapters.video import slots
 from shardmill.adapters.video.error import SlotError, StoppedError, VideoError
@@ -178,25 +179,43 @@ def test_a_process_that_does_not_start_is_an_error_with_its_words(tmp_path, film
 
 
 def test_a_sandbox_that_was_only_likely_is_left_where_the_trial_finds_another(tmp_path, film, monkeypatch):
-    before = {info.pid for info in list_processes()}
-    monkeypatch.setattr(slots, "likely_sandbox", lambda: Sandbox("none"))
+    started = recorded(monkeypatch)
+    other = Sandbox("none", program="another")
+    monkeypatch.setattr(slots, "likely_sandbox", lambda: other)
     with Slot(RECIPE, tmp_path / "slot") as slot:
         assert cut(slot, film, tmp_path / "a").numbers == (0, 1)
-        inside = [_command_of(pid) for pid in _ours(before, tmp_path)]
-        assert inside
-        assert find_sandbox().kind == "none" or all(any(b"unshare" in word for word in one) for one in inside), inside
+        early, used = started
+        assert early.returncode is not None
+        assert slot._process is used
+        assert find_sandbox() != other
 
 
 def test_where_no_sandbox_is_found_nothing_that_was_started_stays(tmp_path, film, monkeypatch):
-    before = {info.pid for info in list_processes()}
+    started = recorded(monkeypatch)
 
     def refuse() -> Sandbox:
         raise SandboxError("none here")
 
+    monkeypatch.setattr(slots, "likely_sandbox", find_sandbox)
     monkeypatch.setattr(slots, "find_sandbox", refuse)
-    with Slot(RECIPE, tmp_path / "slot") as slot, pytest.raises(SandboxError, match="none here"):
-        cut(slot, film, tmp_path / "a")
-    assert _ours(before, tmp_path) == []
+    with Slot(RECIPE, tmp_path / "slot") as slot:
+        for _ in range(2):  # a video is not handed to what was started for the first one either
+            with pytest.raises(SandboxError, match="none here"):
+                cut(slot, film, tmp_path / "a")
+        assert len(started) == 2
+        assert all(process.returncode is not None for process in started)
+
+
+def recorded(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
+    """Have what slots start noted."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*args: object, **options: object) -> subprocess.Popen[bytes]:
+        started.append(start_child(*args, **options))
+        return started[-1]
+
+    monkeypatch.setattr(slots, "start_child", start)
+    return started
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import re
 import time
 from typing import Any
 
-POLL_MS, QUICK_POLL_MS = 2_000, 200
+POLL_MS, QUICK_POLL_MS, MOST_POLLS = 2_000, 200, 300
 ENDED = ("Success", "Failed")
 
 
@@ -62,7 +62,9 @@ class AirflowUi:
         self.page.get_by_role("dialog").wait_for(state="hidden")
         self.page.get_by_role("link", name=re.compile("^manual__")).first.click()
         self.page.get_by_text("Task Instances", exact=True).first.wait_for()
-        while self.run_state() in ENDED:  # the page learns of it a moment later
+        for _ in range(MOST_POLLS):  # the page learns of it a moment later, or when it is over
+            if self.run_state() not in ENDED:
+                return
             self.page.wait_for_timeout(QUICK_POLL_MS)
 
     def follow(self, link: str) -> Any:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from browser.airflow_ui import AirflowUi
-from browser.pictures import Pictures
+from browser.pictures import Pictures, keep_the_end
 from browser.traffic import Traffic
 from stack_process import stack_process
 
@@ -65,6 +65,14 @@ def _missing() -> str:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StackAddress, Path]]:
+    before = list(sys.path)
+    try:
+        yield from _stack(tmp_path_factory)
+    finally:
+        sys.path[:] = before  # what other tests import is what the project locks
+
+
+def _stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StackAddress, Path]]:
     if missing := _missing():
         pytest.skip(missing)
     with stack_process(tmp_path_factory.mktemp("stack")) as started:
@@ -85,9 +93,7 @@ def pictures(tmp_path: Path) -> Pictures:
 
 
 @pytest.fixture
-def browser(
-    stack: tuple[StackAddress, Path], traffic: Traffic, pictures: Pictures
-) -> Callable[[], AbstractContextManager[AirflowUi]]:
+def browser(stack: tuple[StackAddress, Path], traffic: Traffic) -> Callable[[], AbstractContextManager[AirflowUi]]:
     """Opens Airflow in a browser for a with block, with somebody logged in; all that the browser asks for is kept."""
 
     @contextmanager
@@ -106,7 +112,7 @@ def browser(
                 ui.log_in(USER, keys(state)["password"])
                 yield ui
             except BaseException:
-                pictures.keep_the_end(context)
+                keep_the_end(context, traffic.net_log.parent)
                 raise
             finally:
                 chromium.close()

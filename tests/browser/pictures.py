@@ -32,10 +32,11 @@ class Pictures:
             page.screenshot(path=path, **how)
             shrink(path)
 
-    def keep_the_end(self, context: Any) -> None:
-        """Keep what each page shows at last, for whoever asks why a test failed."""
-        for number, page in enumerate(context.pages):
-            page.screenshot(path=self.folder / f"end-{number}.png")
+
+def keep_the_end(context: Any, folder: Path) -> None:
+    """Keep what each page shows at last, for whoever asks why a test failed."""
+    for number, page in enumerate(context.pages):
+        page.screenshot(path=folder / f"end-{number}.png")
 
 
 def shrink(path: Path) -> None:

@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             stop_running(asked.state)
         else:
             _stay(asked)
-    except (ProcessError, PostgresError, StackBusyError, StoreError) as error:
+    except (ProcessError, PostgresError, StackBusyError, StoreError, OSError) as error:
         print(f"failed: {error}", file=sys.stderr)
         return 1
     return 0
@@ -42,10 +42,9 @@ def _stay(asked: argparse.Namespace) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell started us with SIGINT ignored
         signal.signal(number, _interrupt)
     try:
-        if asked.sample:
-            ensure_sample(_say)
         with stack(asked.state, _say, slots=asked.slots, history=True) as (address, processes):
             if asked.sample:
+                ensure_sample(_say)
                 upload_sample(address)
             print(f"\n  {address.url}   log in as {USER} / {keys(asked.state)['password']}", flush=True)
             print(f"  {address.history_url}  Spark's history: the applications of all clusters", flush=True)

@@ -17,6 +17,9 @@ from werkzeug.wrappers import Response
 
 LOCKED = "sandbox"
 """Policy of all that is shown: it belongs to no origin and runs no script, so it reads nothing else that is served."""
+LOCKED_FOLDER = "sandbox allow-downloads"
+"""The same of the pages that list folders, from which files are kept too."""
+_TAB = ("navigate", "document")
 _UNKNOWN = "binary/octet-stream"
 _SHOWN = {".html": "text/html; charset=utf-8", ".json": "application/json", ".csv": "text/plain; charset=utf-8"}
 """What a browser is to show and not to keep, where nobody said of what type it is, by the end of its key."""
@@ -40,16 +43,30 @@ class Listed:
     """Seconds since 1970."""
 
 
+def is_asked_by_a_page(environ: dict[str, Any]) -> bool:
+    """Say whether a page wants something for itself: a script, a picture, a frame. SDKs send no such headers."""
+    if "HTTP_ORIGIN" in environ:
+        return True
+    wanted = _wanted(environ)
+    return any(wanted) and wanted != _TAB
+
+
 def is_opened_in_a_tab(environ: dict[str, Any]) -> bool:
-    """Say whether somebody opens something in a browser, which signs nothing: a report, or whatever a link leads to."""
-    signed = "HTTP_AUTHORIZATION" in environ or "Signature=" in environ.get("QUERY_STRING", "")
-    if signed or environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-        return False
-    wanted = (environ.get("HTTP_SEC_FETCH_MODE"), environ.get("HTTP_SEC_FETCH_DEST"))
-    return wanted == ("navigate", "document") or environ["PATH_INFO"].endswith(".html")
+    """Say whether somebody opens something in a browser: a report, or whatever a link leads to."""
+    old_browser = environ["PATH_INFO"].endswith(".html") and not any(_wanted(environ)) and not is_signed(environ)
+    return environ["REQUEST_METHOD"] in ("GET", "HEAD") and (_wanted(environ) == _TAB or old_browser)
 
 
-def locked_up(start_response: Any, path: str) -> Any:
+def is_signed(environ: dict[str, Any]) -> bool:
+    """Say whether a request bears a signature, be it any."""
+    return "HTTP_AUTHORIZATION" in environ or "Signature=" in environ.get("QUERY_STRING", "")
+
+
+def _wanted(environ: dict[str, Any]) -> tuple[str | None, str | None]:
+    return environ.get("HTTP_SEC_FETCH_MODE"), environ.get("HTTP_SEC_FETCH_DEST")
+
+
+def locked_up(start_response: Any, path: str, policy: str = LOCKED) -> Any:
     """Begin an answer of which a browser shows what it can, and which belongs to no origin and runs no script."""
     known = next((kind for end, kind in _SHOWN.items() if path.endswith(end)), "")
 
@@ -58,7 +75,7 @@ def locked_up(start_response: Any, path: str) -> Any:
             (name, known if known and (name.lower(), value) == ("content-type", _UNKNOWN) else value)
             for name, value in headers
         ]
-        return start_response(status, [*shown, ("Content-Security-Policy", LOCKED)], *more)
+        return start_response(status, [*shown, ("Content-Security-Policy", policy)], *more)
 
     return start
 

@@ -27,7 +27,16 @@ from shardmill.localcloud.emr_api import EmrApi
 from shardmill.localcloud.emr_wire import EmrApp
 from shardmill.localcloud.fault_board import FaultBoard, FaultsApp
 from shardmill.localcloud.fault_state import FAULTS_PATH
-from shardmill.localcloud.folder_page import Listed, folder_of, folder_page, is_opened_in_a_tab, locked_up
+from shardmill.localcloud.folder_page import (
+    LOCKED_FOLDER,
+    Listed,
+    folder_of,
+    folder_page,
+    is_asked_by_a_page,
+    is_opened_in_a_tab,
+    is_signed,
+    locked_up,
+)
 from shardmill.localcloud.image_refusals import Image
 from shardmill.localcloud.refusals import Holdings
 
@@ -112,15 +121,18 @@ class _Dispatcher:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         # Browsers name the page that a request comes from; the SDKs never do. A step runs code: no page may add one.
-        if "HTTP_ORIGIN" in environ:
+        if is_asked_by_a_page(environ):
             return Response("Requests from web pages are refused.\n", 403)(environ, start_response)
         if environ.get("PATH_INFO") == FAULTS_PATH:
             return self._faults_app(environ, start_response)
         if is_opened_in_a_tab(environ):
-            environ["HTTP_AUTHORIZATION"] = _AS_SIGNED
-            start_response = locked_up(start_response, environ["PATH_INFO"])
+            # Whatever the query asks for, such as another type: what is answered to a browser is locked up.
             if (folder := folder_of(environ)) and (listed := self._listed(folder[0])) is not None:
+                start_response = locked_up(start_response, environ["PATH_INFO"], LOCKED_FOLDER)
                 return folder_page(*folder, listed)(environ, start_response)
+            start_response = locked_up(start_response, environ["PATH_INFO"])
+            if not is_signed(environ):
+                environ["HTTP_AUTHORIZATION"] = _AS_SIGNED
         answer: Iterable[bytes] = self._services(environ, start_response)
         return answer
 

@@ -134,23 +134,22 @@ class Slot:
     def _start_inside(self) -> subprocess.Popen[bytes]:
         """Start the process in this machine's sandbox; it begins to import while the sandbox is still tried."""
         likely = likely_sandbox()
+        early = self._start(likely) if likely else None
         try:
-            process = self._start(likely) if likely else None
             found = find_sandbox()
-            if process is None or found != likely:
-                self._end()
-                process = self._start(found)
-        except BaseException:
-            self._end()
-            raise
-        return process
+            if early is not None and found == likely:
+                self._process, early = early, None
+            else:
+                self._process = self._start(found)
+        finally:  # what was started in another sandbox than the one that was tried never gets a video
+            if early is not None:
+                _finish(early)
+        return self._process
 
     def _start(self, sandbox: Sandbox) -> subprocess.Popen[bytes]:
         command = sandbox.command(module_command(INSIDE), work=self._folder)
         with (self._folder / "log").open("wb") as log:
-            process = start_child(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, bufsize=0)
-        self._process = process
-        return process
+            return start_child(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, bufsize=0)
 
     def _ask(self, process: subprocess.Popen[bytes], asked: dict[str, Any], seconds: float) -> _Answer:
         assert process.stdin is not None  # noqa: S101 - it was asked for
@@ -218,13 +217,7 @@ class Slot:
     def _end(self) -> int:
         """End the process; all within the sandbox dies with it."""
         process, self._process = self._process, None
-        if process is None:
-            return 0
-        _kill(process)
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                pipe.close()
-        return process.wait()
+        return 0 if process is None else _finish(process)
 
     def __enter__(self) -> Slot:
         return self
@@ -236,6 +229,14 @@ class Slot:
                 self._process.wait(_GRACE_SECONDS)
         self._end()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _finish(process: subprocess.Popen[bytes]) -> int:
+    _kill(process)
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
+    return process.wait()
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -40,7 +40,7 @@ class Prepared:
     def take(self, key: str, path: Path) -> None:
         """Describe a video by the footage in a file; what cannot be read there is decoded from its clips later.
 
-        May be called from several threads; one describes at a time, for an extractor may use all cores by itself.
+        May be called from several threads; one describes at a time, for a Keras extractor uses all cores by itself.
         """
         try:
             footage = load_footage(path)
