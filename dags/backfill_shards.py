@@ -7,12 +7,12 @@ rejects and USD are held against the plan (*canary*): too far from it, nothing e
 
 **It can be** paused and resumed (pause the DAG), cancelled and triggered again over the same range, which does no
 shard twice, and run beside `nightly_reprocess`, which goes first where workers are short. Clearing a batch redoes only
-what is missing of it. With *retry rejects* refused videos of the range that may pass now are tried again. With *first
-date* Airflow's own backfill by date does each date's shards.
+what is missing of it. With *try rejects again* refused videos of the range that may pass now are tried once more. With
+*first date* Airflow's own backfill by date does each date's shards.
 
 **What it costs:** the workers' hours, storage, requests, traffic; no cluster. At most `SHARDMILL_BACKFILL_TASKS` tasks
-(4 unless set) are at work at once. A range that has outgrown the workers goes through `video_pipeline` with *where* =
-`cluster`.
+(4 unless set) of a run are at work at once. A range that has outgrown the workers goes through `video_pipeline` with
+*where* = `cluster`.
 
 **What it leaves behind:** in the lake `raw/`, `clips/`, `features/`, and `runs/<run>/` with the plan, `canary.json` and
 `report.html`.

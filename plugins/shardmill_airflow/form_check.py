@@ -11,12 +11,14 @@ import importlib
 import json
 import logging
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-from shardmill.specs.mistakes import MistakesError, read_spec, shortened
+from shardmill.specs.mistakes import Mistake, MistakesError, read_spec, shortened, shown
 from shardmill.specs.value import Spec
+from shardmill_airflow.date_check import moment, wrong_dates
 
 log = logging.getLogger(__name__)
 FORMS = {
@@ -37,6 +39,8 @@ BY_DATE = "backfill_shards"
 """The one DAG of the project that Airflow backfills by date."""
 _TRIGGER = re.compile(r"(.*/api/v2/dags/([a-z0-9_]{1,100}))/dagRuns/?")
 _BACKFILL = re.compile(r"(.*/api/v2)/backfills/?")
+_NO_REQUEST = (ValueError, AttributeError, KeyError, TypeError, OverflowError, RecursionError)
+"""What comes of a body that is no request at all: that is Airflow's to say."""
 _REFUSED = {"dag_id": BY_DATE, "refused": "by its form"}
 """A body that Airflow takes from nobody: it answers 422 to who may trigger the DAG, and 401 or 403 to others."""
 _OF_THE_BODY = {b"content-length", b"content-type", b"content-encoding", b"transfer-encoding"}
@@ -57,19 +61,29 @@ def spec_of(dag_id: str) -> type[Spec] | None:
 
 def what_is_wrong(dag_id: str, body: bytes) -> str:
     """Say what cannot be used in a request to trigger a DAG; empty where nothing is wrong, or Airflow will say it."""
+    try:
+        asked = json.loads(body)
+        conf, day = asked.get("conf") or {}, asked.get("partition_key") if dag_id == BY_DATE else None
+        twice = day and conf.get("date") and conf["date"] != day
+        also = (Mistake("date", f"the partition key asks for {shown(day)}: leave it out"),) if twice else ()
+        return _what_is_wrong(dag_id, conf | {"date": day} if day else conf, also)
+    except _NO_REQUEST:
+        return ""
+
+
+def _what_is_wrong(dag_id: str, conf: dict[str, Any], also: Sequence[Mistake] = ()) -> str:
+    """Say what is wrong with a form's values, and what ``also`` is."""
     spec = spec_of(dag_id)
     if spec is None:
         return ""
     from shardmill_airflow.forms import filled_in, told
 
+    mistakes = tuple(also)
     try:
-        conf = json.loads(body).get("conf") or {}
         read_spec(spec, filled_in(conf))
     except MistakesError as error:
-        return told(spec, error.mistakes)
-    except (ValueError, AttributeError, RecursionError):
-        pass  # no request at all: that is Airflow's to say
-    return ""
+        mistakes += error.mistakes
+    return told(spec, mistakes) if mistakes else ""
 
 
 def what_is_wrong_by_date(body: bytes) -> str:
@@ -79,10 +93,11 @@ def what_is_wrong_by_date(body: bytes) -> str:
         if asked.get("dag_id") != BY_DATE:
             return ""
         # The first of the dates stands for all of them: each run is for one.
-        conf = {**(asked.get("dag_run_conf") or {}), "date": str(asked["from_date"])[:10]}
-    except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
+        conf = asked.get("dag_run_conf") or {}
+        wrong = tuple(wrong_dates(asked, conf, datetime.now(UTC)))
+        return _what_is_wrong(BY_DATE, conf | {"date": str(moment(asked["from_date"]).date())}, wrong)
+    except _NO_REQUEST:
         return ""
-    return what_is_wrong(BY_DATE, json.dumps({"conf": conf}).encode())
 
 
 @dataclass(frozen=True)

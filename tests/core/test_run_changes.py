@@ -175,3 +175,19 @@ def test_a_night_is_held_against_the_one_before_by_what_is_fresh_for_its_plan_ho
     earlier = Earlier(spec.model_copy(update={"run": "night"}), plan=plan(s0="v"), fresh=fresh(**before))
     found = changes(Found(spec, plan=plan(s1="v"), fresh=fresh(**now), earlier=earlier), RunResult(state="succeeded"))
     assert found.lines == (said,)
+
+
+@pytest.mark.parametrize(
+    ("then", "recipe", "said"),
+    [
+        ({"shards": "000000..000099"}, "r", "the run before asked for another range"),
+        ({}, "s", "the records are of another recipe"),
+    ],
+)
+def test_nights_over_other_ranges_or_by_other_recipes_are_not_compared_shard_by_shard(then, recipe, said):
+    night = RunSpec(run="night", started="2026-11-22T00:00:00+00:00", asked=NightlySpec(**then))
+    spec = night.model_copy(update={"run": "next", "asked": NightlySpec()})
+    before = fresh(s0="a", s1="a").model_copy(update={"recipe": recipe})
+    found = Found(spec, fresh=fresh(s0="a", s7="a"), earlier=Earlier(night, fresh=before))
+    lines = changes(found, RunResult(state="succeeded")).lines
+    assert lines == (f"Fresh shards are not compared: {said}.",)

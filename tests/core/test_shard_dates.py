@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardmill.core.planning import BadRequestError
-from shardmill.core.shard_dates import at_date, date_line, keep_date, shards_on
+from shardmill.core.planning import BadRequestError, choose_shards
+from shardmill.core.shard_dates import at_date, date_line, shards_of_date, shards_on
+from shardmill.specs.manifest import SourceObject
 from shardmill.specs.shard_runs import BackfillSpec
 
 FIRST = date(2026, 1, 1)
@@ -33,10 +34,19 @@ def test_a_date_before_the_first_one_has_no_shard():
     assert date_line(asked(date="2025-12-31"), {}) == ("2025-12-31: no shard falls on it, the first date is 2026-01-01")
 
 
-def test_of_the_range_only_what_falls_on_the_date_is_kept():
-    range_ = dict.fromkeys((0, 3, 5, 7, 8), "x")
-    assert list(keep_date(asked(date="2026-01-02"), range_)) == [5, 7]
-    assert list(keep_date(asked(), range_)) == [0, 3, 5, 7, 8], "no date is asked for"
+def test_of_the_range_only_what_falls_on_the_date_is_taken_and_must_be_there():
+    source = SourceObject(uri="s3://b/x.tar", size=1, version="v")
+    there = dict.fromkeys((0, 3, 5, 7, 8), source)
+
+    def chosen(shards, **values):
+        return list(choose_shards(shards, there, "s3://b", shards_of_date(asked(**values))))
+
+    assert chosen("all", date="2026-01-02") == [5, 7]
+    assert chosen("all") == [0, 3, 5, 7, 8], "no date is asked for"
+    assert chosen("000001..000003,000005", date="2026-01-02") == [5], "what is absent falls on another date"
+    assert chosen("all", date="2026-02-01") == chosen("000001", date="2026-02-01") == []
+    with pytest.raises(BadRequestError, match=r"shards: 2 asked for by .*, 1 found, 1 absent at .*000004"):
+        chosen("000003..000005", date="2026-01-02")
     said = date_line(asked(date="2026-01-02"), {5: "x"})
     assert said == "2026-01-02: shards 000004 to 000007 fall on it, 1 of them is there"
 

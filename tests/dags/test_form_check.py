@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import pkgutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
     logical_date: str | None = None
     conf: dict[str, Any] | None = None
+    partition_key: str | None = None
 
 
 class Dates(BaseModel):
@@ -119,6 +121,70 @@ def test_a_right_backfill_by_date_goes_through_and_a_wrong_one_is_told_its_mista
     assert "first_date: expected the date that shard 000000 falls on, for only the shards of 2026-01-02 are" in told
 
 
+@pytest.fixture
+def late_in_november(monkeypatch):
+    """A day on which it is half past eleven in UTC, and the day after already further east."""
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime(2026, 11, 22, 23, 30, tzinfo=UTC).astimezone(tz)
+
+    monkeypatch.setattr(form_check, "datetime", Clock)
+
+
+def test_a_backfill_of_dates_that_are_to_come_is_refused_for_it_would_wait_for_them(api, late_in_november):
+    asked = dates(first_date="2026-01-01")
+    today = {**asked, "to_date": "2026-11-22T00:00:00Z"}
+    assert api.post(BACKFILLS, json=today, headers=LOGIN).status_code == 200
+    for to_come in ("2026-11-23T00:00:00Z", "2026-11-23", "2026-11-23T01:00:00+01:00"):
+        answer = api.post(BACKFILLS, json={**asked, "to_date": to_come}, headers=LOGIN)
+        assert (answer.status_code, len(api.triggered)) == (400, 1)
+        told = answer.json()["detail"]
+        assert "to_date: 2026-11-23 is after today, 2026-11-22 in UTC" in told
+        assert "choose first_date so that all dates are past" in told
+
+
+def test_a_backfill_from_midnight_elsewhere_is_refused_for_it_would_be_of_other_dates(api, late_in_november):
+    asked = dates(first_date="2026-01-01")
+    for elsewhere in ("2026-01-01T23:00:00.000Z", "2026-01-02T00:00:00+01:00", "2026-01-01T23:00:00"):
+        answer = api.post(BACKFILLS, json={**asked, "from_date": elsewhere}, headers=LOGIN)
+        assert (answer.status_code, api.triggered) == (400, [])
+        told = answer.json()["detail"]
+        assert "1 field to be mended" in told
+        assert "from_date: expected midnight in UTC, found 2026-01-01T23:00:00 UTC: set the UI's clock to UTC" in told
+
+
+def test_a_date_in_the_form_of_a_backfill_by_date_is_refused_and_an_empty_one_is_none(api):
+    for empty in ("", None):
+        right = dates(first_date="2026-01-01", date=empty)
+        assert api.post(BACKFILLS, json=right, headers=LOGIN).status_code == 200
+    for day in ("2026-01-02", "x"):
+        answer = api.post(BACKFILLS, json=dates(first_date="2026-01-01", date=day, shards_per_date=0), headers=LOGIN)
+        assert (answer.status_code, len(api.triggered)) == (400, 2)
+        told = answer.json()["detail"]
+        assert "2 fields to be mended" in told and "shards_per_date: expected a whole number" in told
+        assert "date: a backfill by date fills it in for each of its runs: leave it out" in told
+
+
+def test_the_partition_key_of_a_run_by_hand_is_looked_at_as_its_date(api):
+    url = "/api/v2/dags/backfill_shards/dagRuns"
+
+    def told(key, **conf):
+        answer = api.post(url, json={"partition_key": key, "conf": conf}, headers=LOGIN)
+        return "" if answer.status_code == 200 else answer.json()["detail"]
+
+    first = {"first_date": "2026-01-01"}
+    assert not told("2026-01-03", **first) and not told("2026-01-03", **first, date="2026-01-03") and not told(None)
+    assert len(api.triggered) == 3
+    assert "first_date: expected the date that shard 000000 falls on" in told("2026-01-03")
+    assert "date: expected a date such as 2026-01-31, found '3 January'" in told("3 January", **first)
+    assert "date: the partition key asks for '2026-01-03': leave it out" in told(
+        "2026-01-03", **first, date="2026-01-04"
+    )
+    assert len(api.triggered) == 3
+
+
 def test_a_backfill_of_others_and_one_that_is_none_are_left_to_airflow(api):
     theirs = {**dates(theirs=1), "dag_id": "theirs"}
     assert api.post(BACKFILLS, json=theirs, headers=LOGIN).status_code == 200
@@ -126,6 +192,9 @@ def test_a_backfill_of_others_and_one_that_is_none_are_left_to_airflow(api):
     for body in (b"", b"[]", b"{", b'{"dag_id": "backfill_shards"}', b'{"dag_id": "backfill_shards", "from_date": 1}'):
         answer = api.post(BACKFILLS, content=body, headers={**LOGIN, "Content-Type": "application/json"})
         assert answer.status_code in (400, 422), body
+    for odd in ("0001-01-01T00:00:00+05:00", "soon"):
+        asked = {**dates(), "from_date": odd}
+        assert api.post(BACKFILLS, json=asked, headers=LOGIN).status_code == 200, "this API takes any text"
 
 
 def test_who_may_not_backfill_learns_nothing_of_the_form(api):

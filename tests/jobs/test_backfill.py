@@ -147,6 +147,33 @@ def test_rejects_of_a_range_are_tried_again_only_where_that_is_asked_for(source,
     assert plan(asked.model_copy(update={"retry_rejects": True}), "next")[0].plan.numbers == ()
 
 
+def test_a_retry_that_was_only_planned_has_done_nothing_yet_and_counts_when_it_has(source, lake):
+    asked = small_range(source, lake, shards="000003..000004", canary=False, preview=False)
+    with tarfile.open(source / "sample-000003.tar") as tar:
+        large = max(member.size for member in tar)
+    with no_time(large):
+        do(asked.model_copy(update={"shards": "000003"}), "slow")
+    assert records_of(lake) == 1, "of the video that passed"
+    retry = {"retry_rejects": True, "shards": "000003"}
+    _, preview = plan(asked.model_copy(update={**retry, "preview": True}), "preview")
+    _, opened = plan(asked.model_copy(update=retry), "retry")
+    for before in (preview, opened):
+        assert done_line(before.lake, before.run).startswith("0 of 1 shards have records: 0 videos, 0 clips")
+    assert '<div class="number">0 of 1</div>' in page_of(opened)
+    stages.through(opened, [3], lambda line: None)
+    assert done_line(opened.lake, opened.run).startswith("1 of 1 shards have records: 2 videos")
+    assert '<div class="number">1 of 1</div>' in page_of(opened)
+
+
+def page_of(opened):
+    write_report(opened.lake, opened.run, ())
+    return opened.lake.get(f"runs/{opened.run.run}/report.html").decode()
+
+
+def records_of(lake):
+    return sum("features/" in key and "/_manifests/" in key for key in content(lake))
+
+
 def test_a_retry_over_a_range_cuts_the_refused_videos_alone_and_leaves_the_others_as_they_are(source, lake):
     asked = small_range(source, lake, shards="000003..000004", preview=False, canary=False)
     with tarfile.open(source / "sample-000003.tar") as tar:

@@ -89,8 +89,12 @@ def total(each: Iterable[ShardForecast]) -> Forecast:
     )
 
 
-def planned_work(each: Iterable[ShardForecast], cores: int, prices: Prices) -> PlannedWork | None:
-    """Write down what some shards are expected to take, for the report to hold it against; None for no shard."""
+def planned_work(each: Iterable[ShardForecast], load: Load[VideoRun], cores: int, prices: Prices) -> PlannedWork | None:
+    """Write down what some shards are expected to take, for the report to hold it against; None for no shard.
+
+    Args:
+        load: that the forecasts are of, or of more shards.
+    """
     found = tuple(each)
     if not found:
         return None
@@ -98,6 +102,12 @@ def planned_work(each: Iterable[ShardForecast], cores: int, prices: Prices) -> P
     costs: dict[str, PlannedCost] = {}
     for cost in (cost for one in found for cost in one.costs):
         costs[cost.what] = _added(costs[cost.what], cost) if cost.what in costs else cost
+    # Each shard's forecast says what that one rests on; the sum rests on all that the load knows.
+    whole = side_costs(replace(load, shards=tuple(one.planned for one in found)), prices)
+    rests_on = {cost.what: cost.rests_on for cost in whole}
+    costs = {
+        what: cost.model_copy(update={"rests_on": rests_on.get(what, cost.rests_on)}) for what, cost in costs.items()
+    }
     return PlannedWork(
         summary=together.line,
         hours=together.hours,
@@ -108,7 +118,7 @@ def planned_work(each: Iterable[ShardForecast], cores: int, prices: Prices) -> P
 
 
 def _added(one: PlannedCost, other: PlannedCost) -> PlannedCost:
-    """Add what two shards are charged for; what it rests on is said of the first."""
+    """Add what two shards are charged for."""
     usd = None if one.usd is None or other.usd is None else _sum(one.usd, other.usd)
     return one.model_copy(update={"amount": _sum(one.amount, other.amount), "usd": usd})
 

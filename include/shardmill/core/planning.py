@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 from shardmill.core.layout import shard_name
 from shardmill.specs.manifest import SourceObject
@@ -27,19 +27,29 @@ def check_trainer(asked: TrainSpec) -> None:
             )
 
 
-def choose_shards(asked: str, found: Mapping[int, SourceObject], where: str) -> dict[int, SourceObject]:
+def choose_shards(
+    asked: str, found: Mapping[int, SourceObject], where: str, among: Container[int] | None = None
+) -> dict[int, SourceObject]:
     """Pick the shards of a range, ascending.
 
     Args:
         asked: ``all`` or a range such as ``000000..000002``.
         found: the shards at the source.
         where: URI of the source, for messages.
+        among: only these of the range are asked for; None for all of it.
+
+    Returns:
+        Empty only where none of the range is among these.
 
     Raises:
-        BadRequestError: where nothing is found, or a shard of the range is absent.
+        BadRequestError: where nothing is found, or a shard that is asked for is absent.
     """
     wanted = parse_shard_range(asked)
     numbers = sorted(found) if wanted is None else wanted
+    if not numbers:
+        raise BadRequestError(f"shards: 0 found at {where}: expected files whose names end in -NNNNNN.tar")
+    if among is not None:
+        numbers = [number for number in numbers if number in among]
     absent = [number for number in numbers if number not in found]
     if absent:
         names = ", ".join(shard_name(number) for number in absent[:5]) + (", …" if len(absent) > 5 else "")
@@ -47,8 +57,6 @@ def choose_shards(asked: str, found: Mapping[int, SourceObject], where: str) -> 
             f"shards: {len(numbers)} asked for by {asked!r}, {len(numbers) - len(absent)} found, "
             f"{len(absent)} absent at {where}: {names}"
         )
-    if not numbers:
-        raise BadRequestError(f"shards: 0 found at {where}: expected files whose names end in -NNNNNN.tar")
     return {number: found[number] for number in numbers}
 
 

@@ -204,12 +204,16 @@ class Found:
         return {stage: frozenset(one.shard for one in planned if stage in one.todo) for stage in STAGES}
 
     def is_done(self, planned: PlannedShard, stage: Stage) -> bool:
-        """Tell whether a shard's output at a stage is there, made of the very input that was planned."""
+        """Tell whether a shard's output at a stage is there, made of the very input that was planned.
+
+        Clips whose rejects are to be tried again are not before they were.
+        """
         manifest = self.manifests.get(stage, {}).get(planned.shard)
         if manifest is None:
             return False
         if stage != "features":
-            return manifest.source.version == planned.source.version
+            tried = stage != "clips" or planned.is_retried_by(manifest.revision)
+            return tried and manifest.source.version == planned.source.version
         clips = self.sha256.get("clips", {}).get(planned.shard, manifest.source.version)
         return self.is_done(planned, "clips") and manifest.source.version == clips
 

@@ -117,7 +117,13 @@ def _shards(before: Earlier, found: Found) -> Iterator[str]:
     """Say how the shards differ: the planned ones, or the fresh ones where a plan holds only what was due."""
     if not isinstance(found.run.asked, WorkersRun):
         yield from _source(before.plan, found.plan)
-    elif before.fresh is not None and found.fresh is not None:
+    elif before.fresh is None or found.fresh is None:
+        return
+    elif getattr(before.run.asked, "shards", "") != found.run.asked.shards:
+        yield "Fresh shards are not compared: the run before asked for another range."
+    elif before.fresh.recipe != found.fresh.recipe:
+        yield "Fresh shards are not compared: the records are of another recipe."
+    else:
         yield from _fresh(before.fresh, found.fresh)
 
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from typing import TypeVar
 
 from shardmill.core.layout import shard_name
 from shardmill.core.planning import BadRequestError
 from shardmill.specs.mistakes import MistakesError, read_spec
 from shardmill.specs.shard_runs import BackfillSpec
-
-Shard = TypeVar("Shard")
 
 
 def shards_on(day: date, first: date, each: int) -> range:
@@ -27,12 +24,9 @@ def shards_on(day: date, first: date, each: int) -> range:
     return range(begin, begin + each) if begin >= 0 else range(0)
 
 
-def keep_date(asked: BackfillSpec, shards: Mapping[int, Shard]) -> dict[int, Shard]:
-    """Leave out the shards that do not fall on the date that is asked for; none where no date is."""
-    if not asked.date:
-        return dict(shards)
-    wanted = _numbers(asked)
-    return {shard: found for shard, found in shards.items() if shard in wanted}
+def shards_of_date(asked: BackfillSpec) -> range | None:
+    """Give the numbers that fall on the date that is asked for; None where no date is."""
+    return _numbers(asked) if asked.date else None
 
 
 def date_line(asked: BackfillSpec, shards: Mapping[int, object]) -> str:

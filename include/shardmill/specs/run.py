@@ -112,6 +112,10 @@ class PlannedShard(Spec):
     retry_of: int | None = None
     """Revision of its clips whose rejects are tried once more."""
 
+    def is_retried_by(self, revision: int) -> bool:
+        """Tell whether a revision of its clips is past the one whose rejects were to be tried again, if any was."""
+        return self.retry_of is None or revision > self.retry_of
+
 
 class PlannedCost(Spec):
     """Something beside its clusters that a run is charged for."""

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from shardmill.adapters.access import Access
 from shardmill.core.costs import BudgetError
-from shardmill.core.forecast import ShardForecast, check_prices_known, planned_work, total
+from shardmill.core.forecast import ShardForecast, check_prices_known, forecast_shards, planned_work, total
 from shardmill.core.shard_dates import date_line
-from shardmill.jobs.plan.forecasting import forecast, prices_of
+from shardmill.jobs.plan.forecasting import load_of, prices_of
 from shardmill.jobs.plan.survey import Surveyed
 from shardmill.specs.run import RunPlan
 from shardmill.specs.shard_runs import BackfillSpec
@@ -22,13 +22,14 @@ def plan_backfill(asked: BackfillSpec, found: Surveyed, access: Access) -> RunPl
         BudgetError: more than `max_usd`, or prices are missing that it would take to know.
     """
     prices = prices_of(asked, access)
-    each = forecast(asked, found, found.planned(retry=asked.retry_rejects), prices)
+    load = load_of(asked, found, retry=asked.retry_rejects, prices=prices)
+    each = tuple(forecast_shards(load, prices, asked.cores))
     line = _line(asked, found, each)
     return RunPlan(
         shards=tuple(one.planned for one in each),
         notes=(*found.states.lines(), line),
         in_range=len(found.listed),
-        work=planned_work(each, asked.cores, prices),
+        work=planned_work(each, load, asked.cores, prices),
     )
 
 

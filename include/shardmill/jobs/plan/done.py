@@ -12,15 +12,18 @@ from shardmill.specs.run import RunPlan, RunSpec
 def done_line(lake: Store, run: RunSpec) -> str:
     """Say how many of the run's shards have records, and what is in them; by the index, which is brought up to date.
 
-    Only what was made of the planned version of the source counts.
+    Only what was made of the planned version of the source counts, and of rejects that are tried again what came of it.
     """
     asked, plan = run.video, load(lake, run.run, "plan.json", RunPlan)
     if not plan.numbers:
         return "no shard was due"
     clips = read_index(lake, StageOutput("clips", asked.dataset, asked.split_recipe.hash)).rows
     records = read_index(lake, StageOutput("features", asked.dataset, asked.feature_recipe(plan.labels).hash)).rows
-    sources = {planned.shard: planned.source for planned in plan.shards}
-    cut = [row for shard, row in clips.items() if shard in sources and row.source == sources[shard]]
+    cut = [
+        row
+        for planned in plan.shards
+        if (row := clips.get(planned.shard)) and row.source == planned.source and planned.is_retried_by(row.revision)
+    ]
     of_clips = {row.shard: row.manifest_sha256 for row in cut}
     made = [row for shard, row in records.items() if row.source_version == of_clips.get(shard)]
     return (

@@ -5,9 +5,9 @@ from __future__ import annotations
 from shardmill.adapters.access import Access
 from shardmill.adapters.failed_shards import read_failures
 from shardmill.adapters.store import Store
-from shardmill.core.forecast import ShardForecast, check_prices_known, planned_work
+from shardmill.core.forecast import ShardForecast, check_prices_known, forecast_shards, planned_work
 from shardmill.core.nightly import Caps, Due, choose_night
-from shardmill.jobs.plan.forecasting import forecast, prices_of
+from shardmill.jobs.plan.forecasting import load_of, prices_of
 from shardmill.jobs.plan.survey import Surveyed
 from shardmill.specs.run import RunPlan
 from shardmill.specs.shard_runs import NightlySpec
@@ -24,7 +24,8 @@ def plan_night(lake: Store, asked: NightlySpec, found: Surveyed, access: Access,
         BudgetError: a limit in USD that cannot be held, for prices are missing.
     """
     prices = prices_of(asked, access)
-    each = forecast(asked, found, found.planned(retry=True), prices)
+    load = load_of(asked, found, retry=True, prices=prices)
+    each = tuple(forecast_shards(load, prices, asked.cores))
     check_prices_known((place for one in each for place in one.unknown), asked.max_usd)
     failures = read_failures(lake, asked, labels, (one.planned for one in each))
 
@@ -41,5 +42,5 @@ def plan_night(lake: Store, asked: NightlySpec, found: Surveyed, access: Access,
         left=tuple(night.left_lines()),
         above_caps=dict(night.above_caps),
         in_range=len(found.listed),
-        work=planned_work((one.forecast for one in night.taken), asked.cores, prices),
+        work=planned_work((one.forecast for one in night.taken), load, asked.cores, prices),
     )

@@ -9,7 +9,7 @@ from shardmill.adapters.access import Access
 from shardmill.adapters.shard_index import Asked, survey_shards
 from shardmill.adapters.store import MissingObjectError, Store
 from shardmill.core import planning
-from shardmill.core.shard_dates import keep_date
+from shardmill.core.shard_dates import shards_of_date
 from shardmill.core.shard_states import ShardStates
 from shardmill.jobs.plan.listing import Listed, list_shards, sources_of
 from shardmill.specs.run import PlannedShard
@@ -47,15 +47,14 @@ def survey(lake: Store, asked: VideoRun, access: Access, labels: str, *, keep: b
         keep: write indexes back that changed.
 
     Raises:
-        BadRequestError: the source is not there, nothing is found, or a shard of the range is absent.
+        BadRequestError: the source is not there, nothing is found, or a shard that is asked for is absent.
     """
     try:
         listed = list_shards(Store(asked.source, access.source_settings))
     except MissingObjectError as error:
         raise planning.BadRequestError(f"source: {error}") from error
-    chosen = planning.choose_shards(asked.shards, sources_of(listed), asked.source)
-    if isinstance(asked, BackfillSpec):
-        chosen = keep_date(asked, chosen)
+    among = shards_of_date(asked) if isinstance(asked, BackfillSpec) else None
+    chosen = planning.choose_shards(asked.shards, sources_of(listed), asked.source, among)
     recipe = asked.feature_recipe(labels) if labels else None
     wanted = Asked(asked.dataset, asked.split_recipe, recipe, asked.ingest)
     return Surveyed({number: listed[number] for number in chosen}, survey_shards(lake, wanted, chosen, keep=keep))
