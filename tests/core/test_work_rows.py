@@ -66,6 +66,17 @@ def test_what_is_planned_of_shards_is_the_sum_of_each_and_a_missing_price_stays_
     assert work_of() is None
 
 
+def test_what_has_no_price_at_all_has_no_sum_rather_than_one_of_nothing():
+    without = PRICES.model_copy(update={"storage_gib_month": None, "put_thousand": None})
+    work = work_of(shard(1), prices=without)
+    assert work.usd is None
+    assert work.unknown == ("storage_gib_month", "put_thousand", "get_thousand")
+    assert "an unknown number of USD" in work.summary and "less than" not in work.summary
+    plan = RunPlan(shards=(shard(1),), work=work)
+    assert work_table(Found(run(), plan=plan), None).total.planned_usd is None
+    assert work_of(shard(1)).usd is not None, "as far as prices are known"
+
+
 def test_what_the_sum_rests_on_is_said_of_all_shards_and_not_of_the_first():
     # The first is cut already, at 8 Mbit/s, and the third at 4; the second is to be cut.
     retried, fresh, records = shard(1), shard(2), shard(3, {"features": "new"})

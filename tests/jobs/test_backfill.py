@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tarfile
 
 import pytest
@@ -59,6 +60,25 @@ def test_a_preview_says_shards_bytes_hours_and_usd_and_begins_nothing(source, la
     assert opened.plan.work.summary in page
     assert content(lake) == {}
     assert done_line(opened.lake, opened.run).startswith("0 of 4 shards have records")
+
+
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        ({}, ["what it costs is not known: no prices", "not known: no prices</dd>", "an unknown number of USD"]),
+        ({"storage_gib_month": 1000.0}, ["USD expected at most, as far as prices are known"]),
+    ],
+)
+def test_a_preview_without_prices_says_so_and_names_no_sum(source, lake, tmp_path, known, said):
+    values = {"region": "r", "as_of": "2026-11", "source": "a test", "instance_hour": {}, "emr_hour": {}}
+    prices = tmp_path / "prices.json"
+    prices.write_text(json.dumps({**values, **known}))
+    _, opened = plan(small_range(source, lake, shards="000000", prices=prices.as_uri()), "r")
+    page = page_of(opened)
+    assert "Planned only" in page
+    for words in said:
+        assert words in page, words
+    assert known or not any(words in page for words in ("0.00 USD", ">0.00<", "less than 0.01 USD"))
 
 
 def test_the_canary_comes_before_the_batches_and_is_in_none_of_them(source, lake):

@@ -384,6 +384,35 @@ def test_the_report_of_a_run_that_made_no_cluster_shows_the_plan_alone(tmp_path)
     assert "none is known" in row[0]
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, "1.00 – 5.00 USD, as far as prices are known"),
+        ({"clusters": ()}, "0.50 – 2.00 USD"),
+        ({"usd_an_hour": 0.0, "costs": ()}, "not known: no prices"),
+    ],
+)
+def test_the_head_says_where_prices_are_missing_in_what_a_run_is_expected_to_cost(tmp_path, changed, said):
+    made = run_until(tmp_path, "plan")
+    planned = planned_clusters(**{name: value for name, value in changed.items() if name != "usd_an_hour"})
+    if "usd_an_hour" in changed:
+        cluster = planned.clusters[0].model_copy(update={"usd_an_hour": changed["usd_an_hour"]})
+        planned = planned.model_copy(update={"clusters": (cluster,)})
+    made.put("clusters.json", planned)
+    text, _ = read_page(made)
+    assert f"<dt>expected to cost</dt> <dd>{said}</dd>" in text
+
+
+@pytest.mark.parametrize("unknown", [(), ("c",)])
+def test_the_head_says_where_prices_are_missing_in_what_the_clusters_cost(tmp_path, unknown):
+    made = run_until(tmp_path, "plan")
+    made.put("clusters.json", planned_clusters())
+    made.put("spent.json", RunSpent(clusters=(spent_cluster(unknown=unknown),), looked="now"))
+    text, _ = read_page(made)
+    missing = ", as far as prices are known" if unknown else ""
+    assert f"<dt>clusters cost</dt> <dd>1.25 USD{missing}</dd>" in text
+
+
 def test_a_cluster_that_was_alive_when_the_report_was_written_is_said_to_be(tmp_path):
     made = run_until(tmp_path, "plan")
     made.put("clusters.json", planned_clusters(costs=()))

@@ -147,7 +147,9 @@ def total_row(rows: Sequence[CostRow]) -> CostRow:
     planned = [row.planned_usd for row in rows if row.planned_usd is not None]
     came = [row.usd for row in rows if row.usd is not None]
     both: Span = (sum(span[0] for span in planned), sum(span[1] for span in planned))
-    return CostRow("together, as far as it is known", planned_usd=both, usd=sum(came) if came else None)
+    return CostRow(
+        "together, as far as it is known", planned_usd=both if planned else None, usd=sum(came) if came else None
+    )
 
 
 def spent_lines(planned: RunClusters, spent: RunSpent) -> Iterator[str]:

@@ -71,6 +71,8 @@ class Forecast:
         count = "1 shard" if self.shards == 1 else f"{self.shards:,} shards"
         missing = f", no price known for {', '.join(self.unknown)}" if self.unknown else ""
         dollars = f"{self.usd[0]:.2f} to {self.usd[1]:.2f} USD" if self.usd[1] >= 0.005 else "less than 0.01 USD"
+        if self.unknown and not self.usd[1]:
+            dollars = "an unknown number of USD"
         return (
             f"{count}, {size_text(self.bytes)} at the source, {both_text(self.hours)} hours, "
             f"{dollars} for storage, requests and traffic{missing}; the workers themselves are not counted as a cost"

@@ -125,7 +125,9 @@ class Page:
     usd: float | None
     """Of its clusters, counted."""
     planned_usd: Span | None
-    """Of its clusters and the rest, expected at least and at most."""
+    """Of its clusters and the rest, expected at least and at most; None where nothing has a price."""
+    unpriced: bool
+    """Whether something has no price, and so is in neither of these."""
     counts: tuple[Figure, ...]
     metrics: tuple[Figure, ...]
     ablations: tuple[Bar, ...]

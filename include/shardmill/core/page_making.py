@@ -83,6 +83,7 @@ def make_page(found: Found, told: Told, groups: Sequence[ShownGroup]) -> Page:
         took=told.took,
         usd=result.usd,
         planned_usd=_planned_usd(found),
+        unpriced=_unpriced(found, counted=result.usd is not None),
         counts=_figures(found),
         metrics=_metric_figures(metrics) if metrics else (),
         ablations=_ablation_bars(metrics) if metrics else (),
@@ -114,8 +115,17 @@ def make_page(found: Found, told: Told, groups: Sequence[ShownGroup]) -> Page:
 
 def _planned_usd(found: Found) -> Span | None:
     if found.clusters:
-        return found.clusters.expected_usd
+        usd = found.clusters.expected_usd
+        return None if found.clusters.unknown and not usd[1] else usd
     return found.plan.work.usd if found.plan and found.plan.work else None
+
+
+def _unpriced(found: Found, *, counted: bool) -> bool:
+    """Tell whether something is missing in the USD that the head shows: those that were ``counted``, or planned."""
+    if counted:
+        return found.spent is not None and any(cluster.unknown for cluster in found.spent.clusters)
+    planned = found.clusters or (found.plan.work if found.plan else None)
+    return planned is not None and bool(planned.unknown)
 
 
 def _failed_task(told: Told) -> str:

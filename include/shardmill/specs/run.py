@@ -145,10 +145,15 @@ class PlannedWork(Spec):
     """Where the prices come from, and of which day and region they are."""
 
     @property
-    def usd(self) -> Span:
-        """What it is expected to cost, as far as prices are known."""
+    def usd(self) -> Span | None:
+        """What it is expected to cost, as far as prices are known; None where none is."""
         known = [cost.usd for cost in self.costs if cost.usd is not None]
-        return sum(span[0] for span in known), sum(span[1] for span in known)
+        return (sum(span[0] for span in known), sum(span[1] for span in known)) if known else None
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """What has no price, each by its place in the price file."""
+        return tuple(dict.fromkeys(place for cost in self.costs for place in cost.unknown))
 
 
 class RunPlan(Sealed):
