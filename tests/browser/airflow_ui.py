@@ -88,7 +88,7 @@ class Form:
     def __init__(self, page: Any) -> None:
         self.page = page
         self.dialog = page.get_by_role("dialog")
-        self.dialog.get_by_text("Logical Date", exact=True).wait_for()
+        self.dialog.get_by_role("button", name="Advanced Options", exact=True).wait_for()
 
     def sections(self) -> list[str]:
         """Give the names of its sections, in order."""
