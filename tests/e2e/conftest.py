@@ -67,6 +67,14 @@ class Laptop:
     def lake(self) -> Store:
         return Store("s3://shardmill-lake", self.address.store_settings)
 
+    def committed(self) -> dict[str, str]:
+        """Give the version of everything that runs commit: neither pages that are told anew nor what a clock writes.
+
+        ``reports/`` is the reaper's, whose schedule falls into whatever a test does.
+        """
+        items = self.lake().list()
+        return {i.key: i.version for i in items if "report.html" not in i.key and not i.key.startswith("reports/")}
+
     def _client(self, service: str) -> Any:
         return boto3.client(
             service,
