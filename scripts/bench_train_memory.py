@@ -5,8 +5,8 @@
 The default model by two workers, on frame-level records of 60 to 300 frames: the smaller set for one epoch and for ten,
 the larger for one. Ten epochs of the smaller are as many steps as one of the larger, so that what a process gains with
 the time that it lives is not taken for what it gains with its data. The last line is JSON: the peaks of all processes
-together, of the driver, of Java, and of the worker that needs most, for each; in MB, by their proportional set sizes. Of
-that worker also the peak of each quarter of its life: flat means that nothing grows.
+together, of the driver, of Java, and of the worker that needs most, for each; in MB, by their proportional set sizes.
+Of that worker also the peak of each quarter of its life: flat means that nothing grows.
 """
 
 from __future__ import annotations
