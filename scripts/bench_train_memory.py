@@ -4,9 +4,11 @@
 
 The default model by two workers, on frame-level records of 60 to 300 frames: the smaller set for one epoch and for ten,
 the larger for one. Ten epochs of the smaller are as many steps as one of the larger, so that what a process gains with
-the time that it lives is not taken for what it gains with its data. The last line is JSON: the peaks of all processes
-together, of the driver, of Java, and of the worker that needs most, for each; in MB, by their proportional set sizes.
-Of that worker also the peak of each quarter of its life: flat means that nothing grows.
+the time that it lives is not taken for what it gains with its data. A worker's buffers are full, all of them, from some
+5,000 records on: 512 to validate for each worker (see `core.metric_sums`), a fifth as many as there are to train. The
+last line is JSON: the peaks of all processes together, of the driver, of Java, and of the worker that needs most, for
+each; in MB, by their proportional set sizes. Of that worker also the peak of each quarter of its life: flat means that
+nothing grows.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from shardmill.specs.records import RecordSet
 from shardmill.specs.training import TrainSpec
 
 CACHE = Path(__file__).resolve().parent.parent / ".local" / "bench"
-LABELS, TIMES = 3862, 10
+LABELS = 3862
 _LOOK_SECONDS = 2.0
 _DRIVER, _JAVA, _WORKER = "driver", "java", "worker"
 
@@ -38,6 +40,7 @@ _DRIVER, _JAVA, _WORKER = "driver", "java", "worker"
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=400, help="of the smaller set")
+    parser.add_argument("--times", type=int, default=10, help="as many records in the larger set")
     parser.add_argument("--trainer", default=TrainSpec().trainer)
     parser.add_argument(
         "--units", type=int, help="of each layer instead of the form's: fewer read the same data sooner"
@@ -45,7 +48,7 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, default=CACHE, help="where the records are kept")
     asked = parser.parse_args()
     found = []
-    for count, epochs in ((asked.records, 1), (asked.records, TIMES), (asked.records * TIMES, 1)):
+    for count, epochs in ((asked.records, 1), (asked.records, asked.times), (asked.records * asked.times, 1)):
         records = make_records(asked.cache / f"train-{count}", count, max(count // 5, 1))
         with watched() as looks:
             seconds = train(records, asked.trainer, asked.units, epochs)
