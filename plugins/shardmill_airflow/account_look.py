@@ -162,11 +162,17 @@ def _note_packages(findings: Findings, image: ImageFacts) -> None:
     other means than a bake: nothing is known of it.
     """
     from shardmill.core.bake import sha256
+    from shardmill.core.planning import BadRequestError
     from shardmill.jobs.bake_image.planning import shipped_lock
 
     if not (baked := image.tags.get("lock")):
         return
-    if baked in {sha256(shipped_lock(gpu=gpu)) for gpu in (False, True)}:
+    try:
+        ours = {sha256(shipped_lock(gpu=gpu)) for gpu in (False, True)}
+    except BadRequestError as error:  # an installation that does not bake has no need of it
+        findings.not_checked.append(f"packages of {image.image_id}: {error}")
+        return
+    if baked in ours:
         findings.right.append(f"packages of {image.image_id}")
     else:
         findings.not_checked.append(

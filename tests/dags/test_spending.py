@@ -199,6 +199,15 @@ def test_an_image_that_was_baked_from_other_packages_is_named_before_its_cluster
     assert "run bake_gpu_ami again" in line
 
 
+def test_an_installation_without_the_list_plans_all_the_same_and_says_so(plan, baked_from, monkeypatch):
+    from shardmill.jobs.bake_image import planning
+
+    baked_from("0" * 64)
+    monkeypatch.setattr(planning, "CLUSTER_LOCK", "none.txt")
+    (line,) = [line for line in plan().not_checked if line.startswith("packages of ami-")]
+    assert "none.txt is not there" in line
+
+
 def test_of_an_image_that_no_bake_made_nothing_is_said_of_its_packages(plan):
     planned = plan()
     assert not any(line.startswith("packages of ") for line in (*planned.checked, *planned.not_checked))
