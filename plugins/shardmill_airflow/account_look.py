@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from shardmill.core.account import Findings
     from shardmill.core.requested_nodes import NodeType
     from shardmill.core.run_plan import Draft
+    from shardmill.specs.image import ImageFacts
     from shardmill.stages import OpenRun
 
 Value = TypeVar("Value")
@@ -64,8 +65,8 @@ def look(opened: OpenRun) -> Look:
     findings = judge(account, needs)
     types = {} if isinstance(account.types, Unanswered) else account.types
     drafts: dict[str, Draft] = {work: _draft(opened, work, (requests[work], types), refusals) for work in works}
-    if image_id:
-        _try(refusals, _check_image, opened, requests, types)
+    if image_id and (image := _try(refusals, _check_image, opened, requests, types)):
+        _note_packages(findings, image)
     if wrong := dict.fromkeys((*refusals, *findings.refusals)):
         raise RefusedError("\n".join(wrong))
     return Look(drafts, types, findings, _source_is_elsewhere(opened, account.region, findings))
@@ -138,13 +139,13 @@ def _draft(opened: OpenRun, work: Work, found: tuple[Request, Mapping[str, NodeT
     return Draft(request, layout.lines if layout else ())
 
 
-def _check_image(opened: OpenRun, requests: Mapping[str, Request], types: Mapping[str, NodeType]) -> None:
+def _check_image(opened: OpenRun, requests: Mapping[str, Request], types: Mapping[str, NodeType]) -> ImageFacts:
     from shardmill.adapters.images import check_image_for
     from shardmill.core.requested_nodes import requested_types
 
     first, *_ = requests.values()
     names = requested_types(*requests.values())
-    check_image_for(
+    return check_image_for(
         client("ec2"),
         first["CustomAmiId"],
         first["ReleaseLabel"],
@@ -152,6 +153,32 @@ def _check_image(opened: OpenRun, requests: Mapping[str, Request], types: Mappin
         first["EbsRootVolumeSize"],
         opened.lake,
     )
+
+
+def _note_packages(findings: Findings, image: ImageFacts) -> None:
+    """Tell whether a baked image holds the packages that this version's jobs import.
+
+    Another list is no refusal, for a bake may be given one of its user's own. An image without the tag was made by
+    other means than a bake: nothing is known of it.
+    """
+    from shardmill.core.bake import sha256
+    from shardmill.core.planning import BadRequestError
+    from shardmill.jobs.bake_image.planning import shipped_lock
+
+    if not (baked := image.tags.get("lock")):
+        return
+    try:
+        ours = {sha256(shipped_lock(gpu=gpu)) for gpu in (False, True)}
+    except BadRequestError as error:  # an installation that does not bake has no need of it
+        findings.not_checked.append(f"packages of {image.image_id}: {error}")
+        return
+    if baked in ours:
+        findings.right.append(f"packages of {image.image_id}")
+    else:
+        findings.not_checked.append(
+            f"packages of {image.image_id}: it was baked from another list than this version's, and a job that misses "
+            "one fails on the cluster: run bake_gpu_ami again, unless the list was your own"
+        )
 
 
 def _buckets(opened: OpenRun, works: Sequence[str]) -> dict[str, str]:

@@ -14,9 +14,11 @@ from local_account import local_account
 
 from shardmill.adapters.emr import RefusedError
 from shardmill.adapters.run_folder import find, freeze, load
+from shardmill.core.bake import sha256
 from shardmill.core.costs import BudgetError
 from shardmill.core.plan_lines import plan_lines
 from shardmill.core.planning import BadRequestError
+from shardmill.jobs.bake_image.planning import shipped_lock
 from shardmill.localcloud import emr_state as states
 from shardmill.specs.manifest import SourceObject
 from shardmill.specs.run import PlannedShard, RunClusters, RunPlan, RunSpec
@@ -171,6 +173,44 @@ def test_an_image_that_is_not_there_is_refused_together_with_all_else_that_is_wr
     assert [line.partition(":")[0] for line in told] == ["image_id", "core_type", "service_role", "subnet_id"]
     assert "ami-0aaaaaaaaaaaaaaaa" in told[0]
     assert lake.head("runs/r1/clusters.json") is None
+
+
+@pytest.fixture
+def baked_from(account, plan):
+    """Say that the image was baked from a list of packages."""
+    (cluster,) = plan("which").clusters
+    ec2, image_id = account[0]("ec2"), cluster.request["CustomAmiId"]
+    yield lambda digest: ec2.create_tags(Resources=[image_id], Tags=[{"Key": "lock", "Value": digest}])
+    ec2.delete_tags(Resources=[image_id], Tags=[{"Key": "lock"}])
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_an_image_with_the_packages_of_this_version_is_said_to_have_them(plan, baked_from, gpu):
+    baked_from(sha256(shipped_lock(gpu=gpu)))
+    planned = plan()
+    assert any(line.startswith("packages of ami-") for line in planned.checked)
+    assert not any(line.startswith("packages of ") for line in planned.not_checked)
+
+
+def test_an_image_that_was_baked_from_other_packages_is_named_before_its_cluster_costs(plan, baked_from):
+    baked_from(sha256("numpy==1.0 --hash=sha256:0"))
+    planned = plan()
+    (line,) = [line for line in plan_lines(planned) if line.startswith("not checked: packages of ami-")]
+    assert "run bake_gpu_ami again" in line
+
+
+def test_an_installation_without_the_list_plans_all_the_same_and_says_so(plan, baked_from, monkeypatch):
+    from shardmill.jobs.bake_image import planning
+
+    baked_from("0" * 64)
+    monkeypatch.setattr(planning, "CLUSTER_LOCK", "none.txt")
+    (line,) = [line for line in plan().not_checked if line.startswith("packages of ami-")]
+    assert "none.txt is not there" in line
+
+
+def test_of_an_image_that_no_bake_made_nothing_is_said_of_its_packages(plan):
+    planned = plan()
+    assert not any(line.startswith("packages of ") for line in (*planned.checked, *planned.not_checked))
 
 
 def test_nodes_that_are_too_small_are_refused_with_the_rest(plan):

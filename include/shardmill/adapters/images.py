@@ -19,7 +19,7 @@ _NOT_TO_BE_SEEN = ("InvalidAMIID", "AuthFailure", "UnauthorizedOperation")
 
 def check_image_for(
     ec2: Any, image_id: str, release_label: str, instance_types: Iterable[str], root_volume_gib: int, lake: Store
-) -> None:
+) -> ImageFacts:
     """Refuse an image that EMR would not start these instances from, before anything is paid for.
 
     What passed is remembered in the lake by image, release and architecture. Whether the image is still there and the
@@ -33,6 +33,9 @@ def check_image_for(
         root_volume_gib: what the cluster asks for.
         lake: keeps the verdict.
 
+    Returns:
+        What EC2 says of the image now.
+
     Raises:
         RefusedError: naming each broken rule and what to do.
     """
@@ -41,6 +44,7 @@ def check_image_for(
     if broken:
         rules = "\n".join(f"- {rule}" for rule in broken)
         raise RefusedError(f"image_id: {image_id} breaks {len(broken)} of the rules of {release_label}:\n{rules}")
+    return facts
 
 
 def examine(

@@ -80,6 +80,15 @@ def read_lock(asked: ImageSpec, *, gpu: bool, settings: StoreSettings) -> str:
             return read_uri(asked.lock, settings).decode()
         except MissingObjectError as error:
             raise BadRequestError(f"lock: {error}") from error
+    return shipped_lock(gpu=gpu)
+
+
+def shipped_lock(*, gpu: bool) -> str:
+    """Read this version's list of packages for nodes; with a GPU the CUDA libraries too.
+
+    Raises:
+        BadRequestError: it did not come along.
+    """
     package = Path(shardmill.__file__).parent
     # In a checkout it lies at the root; a wheel brings it along.
     places = (package.parents[1] / CLUSTER_LOCK, package / "node_scripts" / CLUSTER_LOCK)
