@@ -17,7 +17,6 @@ import argparse
 import json
 import os
 import shutil
-import signal
 import statistics
 import sys
 import tempfile
@@ -27,7 +26,7 @@ from functools import partial
 from pathlib import Path
 
 from bench_train_data import make_records
-from bench_train_runs import MODEL, Asked, Outcome, run_job, run_keras
+from bench_train_runs import MODEL, Asked, Outcome, end_when_told, run_job, run_keras
 from shardmill.specs.records import RecordSet
 from shardmill.specs.training import TrainSpec
 
@@ -74,7 +73,7 @@ def main() -> int:
     parser.add_argument("--sides", default=",".join(SIDES), help="all are needed for the ratios")
     parser.add_argument("--cache", type=Path, default=CACHE, help="where the records are kept")
     asked = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))  # what was started is ended on the way out
+    end_when_told()
     records = make_records(asked.cache / f"train-{asked.records}", asked.records, max(asked.records // 5, 1))
     bench = Bench(records, asked.epochs, {**MODEL, "rgb_units": asked.units, "audio_units": asked.units})
     batches = bench.choose(asked.sides.split(","), [int(size) for size in asked.batches.split(",")])

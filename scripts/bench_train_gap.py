@@ -26,7 +26,7 @@ from pathlib import Path
 import psutil
 
 from bench_train_data import make_records
-from bench_train_runs import Asked, run_job
+from bench_train_runs import Asked, end_when_told, run_job
 from shardmill.specs.records import RecordSet
 from shardmill.specs.training import TrainSpec
 
@@ -47,6 +47,7 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, default=CACHE, help="where the records are kept")
     parser.add_argument("--kill-behind", type=int, metavar="EPOCH", help="kill a worker in the epoch behind this one")
     asked = parser.parse_args()
+    end_when_told()
     records = make_records(asked.cache / f"train-{asked.records}", asked.records, max(asked.records // 5, 1))
     found: dict[str, list[float]] = {}
     for seed in asked.seeds.split(","):

@@ -26,7 +26,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench_train_data import make_records
-from bench_train_runs import Asked, run_job
+from bench_train_runs import Asked, end_when_told, run_job
 from footprint import family, pss_bytes
 from shardmill.specs.records import RecordSet
 from shardmill.specs.training import TrainSpec
@@ -47,6 +47,7 @@ def main() -> int:
     )
     parser.add_argument("--cache", type=Path, default=CACHE, help="where the records are kept")
     asked = parser.parse_args()
+    end_when_told()
     found = []
     for count, epochs in ((asked.records, 1), (asked.records, asked.times), (asked.records * asked.times, 1)):
         records = make_records(asked.cache / f"train-{count}", count, max(count // 5, 1))

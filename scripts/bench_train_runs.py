@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,6 +64,11 @@ class Outcome:
     def set_up(self) -> float:
         """Seconds that were no training: imports, Spark, measuring, publishing; tracing counts as training."""
         return self.wall - self.all_seconds
+
+
+def end_when_told() -> None:
+    """Have SIGTERM end this program as an error would: what it started is ended on the way out."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
 
 
 def run_keras(asked: Asked, folder: Path) -> Outcome:
