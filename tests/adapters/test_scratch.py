@@ -16,6 +16,7 @@ from shardmill.adapters.scratch import scratch_folder
 _KILLED = """
 import fcntl, os, signal, sys
 from pathlib import Path
+from shardmill.adapters import scratch
 from shardmill.adapters.sandbox import find
 from shardmill.adapters.scratch import scratch_folder
 
@@ -27,8 +28,15 @@ if sys.argv[2] == "unlocked":
 if sys.argv[2] == "trial":
     find.start_child = die
     find._try(find.Sandbox("namespaces", "/usr/bin/unshare"))
+if sys.argv[2] == "removing":
+    def remove_the_lock_first(folder, **options):
+        if (Path(folder) / ".held").exists():
+            (Path(folder) / ".held").unlink()
+            die()
+    scratch.shutil.rmtree = remove_the_lock_first
 with scratch_folder("split-", Path(sys.argv[1])):
-    die()
+    if sys.argv[2] != "removing":
+        die()
 """
 
 
@@ -54,6 +62,12 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
 def test_what_a_process_killed_while_it_looked_for_a_sandbox_left_is_removed_by_the_next(tmp_path):
     _kill_one(tmp_path, "trial")
     with scratch_folder("split-", tmp_path) as folder:
+        assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_what_a_process_killed_while_it_removed_its_folder_left_is_removed_by_the_next(tmp_path):
+    _kill_one(tmp_path, "removing")
+    with scratch_folder("other-", tmp_path) as folder:
         assert list(tmp_path.iterdir()) == [folder]
 
 

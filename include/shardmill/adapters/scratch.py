@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 PREFIX = "shardmill-"
@@ -40,8 +40,16 @@ def scratch_folder(prefix: str, place: Path | None = None) -> Iterator[Path]:
                 making.close()
                 yield folder
         finally:
-            shutil.rmtree(unlocked, ignore_errors=True)
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, first its name: whoever is killed meanwhile has perhaps removed the lock, but not the rest."""
+    unlocked = folder.with_name(f".{folder.name}")
+    with suppress(OSError):  # not there, or another file system's own rules: then it goes as it is
+        folder.rename(unlocked)
+    shutil.rmtree(unlocked, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -72,7 +80,7 @@ def _sweep(parent: Path) -> None:
         try:
             with (folder / _HELD).open() as held:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
+                _remove(folder)
         except OSError:  # in use; or of somebody else, or not locked yet, or gone
             continue
     with _locked(parent, fcntl.LOCK_EX, patience=0) as nobody_makes_one:
@@ -81,7 +89,7 @@ def _sweep(parent: Path) -> None:
 
 
 def _sweep_unlocked(folder: Path, made_before: float) -> None:
-    """Remove what a process left that was killed before it locked its folder."""
+    """Remove what a process left that was killed before it locked its folder, or while it removed it."""
     try:
         status = folder.lstat()
     except OSError:  # gone
