@@ -173,7 +173,7 @@ class Lab:
     def _share(self, start: int, count: int) -> tuple[PartSlice, ...]:
         return (PartSlice(RecordPart(uri=str(start), sha256="", records=count), 0, count),) if count else ()
 
-    def _learner(self, job: TrainingJob) -> Learner:
+    def _learner(self, job: TrainingJob, rank: int) -> Learner:
         step = LinearStep(job.spec.seed)
         return Learner(step, "frame", lambda sums: Published("model/weights", "0", step.size, ()))
 
@@ -193,8 +193,8 @@ class Lab:
         def one(rank: int) -> Any:
             kept: list[LinearStep] = []
 
-            def learner(job: TrainingJob) -> Learner:
-                found = self._learner(job)
+            def learner(job: TrainingJob, rank: int) -> Learner:
+                found = self._learner(job, rank)
                 kept.append(found.step)
                 return found
 

@@ -37,11 +37,11 @@ def batch_of(seed: int, *, videos: int = 6, length: int = 47) -> Batch:
     return Batch(frames, (random.random((videos, LABELS)) < 0.4).astype(np.float32), weights)
 
 
-def step_of(spec: TrainSpec = SPEC) -> Any:
+def step_of(spec: TrainSpec = SPEC, rank: int = 0) -> Any:
     from shardmill.adapters.keras_models import build_model
     from shardmill.adapters.train_step import TrainStep
 
-    return TrainStep(build_model(LABELS, spec), spec, LABELS)
+    return TrainStep(build_model(LABELS, spec), spec, LABELS, rank=rank)
 
 
 def keras_gradient(step: Any, batch: Batch) -> tuple[np.ndarray, float, np.ndarray]:
@@ -188,3 +188,23 @@ def test_other_models_learn_by_keras(two_stream: Any) -> None:
 
     assert losses[-1] < 0.5 * losses[0]
     assert np.asarray(step.model()(means)) == pytest.approx(step.score(means), rel=1e-4)
+
+
+def test_each_worker_and_each_step_drops_other_units_and_a_step_done_again_the_same(two_stream: Any) -> None:
+    spec = SPEC.model_copy(update={"model": "video_level_dense"})
+    first, second, resumed = step_of(spec), step_of(spec, rank=1), step_of(spec)
+    random = np.random.default_rng(7)
+    truth = (random.random((8, LABELS)) < 0.4).astype(np.float32)
+    batch = Batch(random.normal(size=(8, FRAME_VALUES)).astype(np.float32), truth, np.ones(8, np.float32))
+    weights = first.weights()
+
+    started, elsewhere = first.gradient(batch)[0], second.gradient(batch)[0]
+    first.apply(started, 0.01)
+    first.set_weights(weights)
+    later = first.gradient(batch)[0]
+    resumed.set_moments(first.moments(), first.steps)
+
+    assert not np.array_equal(started, elsewhere)
+    assert not np.array_equal(started, later)
+    assert np.array_equal(later, first.gradient(batch)[0])
+    assert np.array_equal(later, resumed.gradient(batch)[0])

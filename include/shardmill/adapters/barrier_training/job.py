@@ -90,7 +90,8 @@ class Learner:
 class Tools:
     """What a worker works with, made in its own process; functions of modules, for Spark ships them by name."""
 
-    learner: Callable[[TrainingJob], Learner]
+    learner: Callable[[TrainingJob, int], Learner]
+    """Of a rank."""
     feed: Callable[[TrainingJob, tuple[PartSlice, ...], FeedPlan], Feed]
     events: Callable[[TrainingJob], AbstractContextManager[EventLog]]
 

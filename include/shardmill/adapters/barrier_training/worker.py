@@ -104,7 +104,7 @@ def _train(job: TrainingJob, seams: Seams, meeting: Meeting, held: _Held) -> str
     watch.say(f"joins {len(meeting.addresses)} workers")
     ring = seams.join(meeting, held.listener, job.token, max(job.spec.stall_seconds, JOINED_SECONDS))
     opened.callback(ring.close)
-    learner = job.tools.learner(job)
+    learner = job.tools.learner(job, meeting.rank)
     with watch.elsewhere():
         ring.gather(np.zeros(1))  # the last of them has its model too before anybody is missed sooner
     ring.silent_seconds = job.spec.stall_seconds

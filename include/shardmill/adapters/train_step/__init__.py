@@ -43,9 +43,10 @@ class TrainStep:
     Keras. Weights are those of the model when it is given, until ``set_weights``.
     """
 
-    def __init__(self, model: keras.Model, spec: TrainSpec, labels: int) -> None:
-        """Take a model that ``build_model`` made."""
+    def __init__(self, model: keras.Model, spec: TrainSpec, labels: int, *, rank: int = 0) -> None:
+        """Take a model that ``build_model`` made; workers of other ranks draw other units for dropout."""
         self._model, self._rate = model, spec.learning_rate
+        self._seed, self._rank = spec.seed, rank
         self._engine = _engine(model, spec, labels)
         flat = np.concatenate([np.asarray(weight, np.float32).ravel() for weight in model.trainable_variables])
         self.size = len(flat)
@@ -112,6 +113,8 @@ class TrainStep:
         return self._model
 
     def _gradient(self, batch: Examples) -> tuple[tf.Tensor, float]:
+        if isinstance(self._engine, KerasGradient):
+            self._engine.seed_step(self._seed, self._rank, self.steps)
         loss, gradient = self._engine.gradient(self._flat, batch.frames, batch.truth, batch.weights, self._positives)
         value = float(loss)
         if not np.isfinite(value):

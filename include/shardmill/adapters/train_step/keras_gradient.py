@@ -8,15 +8,19 @@ import tensorflow as tf
 
 from shardmill.adapters.train_step.losses import loss_of_scores
 
+_DICE = "seed_generator_state"
+"""Keras' name for what its random layers draw from, integers [2]."""
+
 
 class KerasGradient:
     """Loss, gradient and scores of a Keras model at flat weights; traced once for all sizes of batches.
 
-    What a model keeps beside its trainable weights (running means, seeds of dropout) stays with this worker.
+    What a model keeps beside its trainable weights (running means) stays with this worker.
     """
 
     def __init__(self, model: keras.Model, *, xla: bool = False) -> None:
         self._model = model
+        self._dice = [kept for kept in model.non_trainable_variables if kept.name == _DICE]
         self._sizes = [int(np.prod(weight.shape)) for weight in model.trainable_variables]
         taken = model.inputs[0]
         frames = tf.TensorSpec(taken.shape, taken.dtype)
@@ -25,6 +29,11 @@ class KerasGradient:
         weights, positives = tf.TensorSpec([None], tf.float32), tf.TensorSpec(truth.shape[1:], tf.float32)
         self.gradient = tf.function(self._gradient, [flat, frames, truth, weights, positives], jit_compile=xla)
         self.score = tf.function(self._score, [flat, frames])
+
+    def seed_step(self, seed: int, rank: int, step: int) -> None:
+        """Let what follows drop other units than any other worker or step does, and the same if it is done again."""
+        for number, dice in enumerate(self._dice):
+            dice.assign(np.random.SeedSequence((seed, rank, step, number)).generate_state(2).astype(np.int64))
 
     def _take(self, flat: tf.Tensor) -> None:
         parts = tf.split(flat, self._sizes)

@@ -24,15 +24,15 @@ _MEASURED_KEPT_MB, _MEASURED_WINDOW_MB = 64, 32
 """The same of validation, whose order is of no account."""
 
 
-def open_learner(job: barrier_training.TrainingJob) -> barrier_training.Learner:
-    """Build the model and compile its step."""
+def open_learner(job: barrier_training.TrainingJob, rank: int) -> barrier_training.Learner:
+    """Build the model and compile its step, of this rank."""
     from shardmill.adapters.keras_models import build_model, model_level, named_weights
     from shardmill.adapters.model_export import export_model
     from shardmill.adapters.train_step import TrainStep
 
     labels = len(job.vocabulary)
     model = build_model(labels, job.spec)
-    step, level = TrainStep(model, job.spec, labels), model_level(model)
+    step, level = TrainStep(model, job.spec, labels, rank=rank), model_level(model)
     if level == "frame" and job.level == "video":
         raise BadRequestError(
             f"model: {job.spec.model} learns from frames, and the records are means of videos: take video_level_dense"
