@@ -17,6 +17,7 @@ from shardmill.jobs.plan import plan_run
 from shardmill.jobs.sample import make_sample
 from shardmill.specs.value import canonical_json
 from shardmill.specs.video_pipeline import VideoPipelineSpec
+from shardmill.stages.outcomes import each
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def test_what_another_try_may_mend_is_raised_before_what_it_cannot():
         raise (BadRequestError, ConnectionError, OSError)[shard](str(shard))
 
     with pytest.raises(ConnectionError):
-        stages._each((0, 1, 2), work, lambda line: None)
+        each((0, 1, 2), work, lambda line: None)
 
 
 def test_labels_that_changed_between_two_tries_are_refused_and_never_half_taken(opened):

