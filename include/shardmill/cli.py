@@ -11,20 +11,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from shardmill import cli_clusters, cli_lake, cli_predict, stages
+from shardmill import cli_clusters, cli_lake, cli_plan, cli_predict, stages
 
 TRAINING_JOBS = ("train", "evaluate")
 SPLIT_JOB = "split_on_cluster"
-COMMANDS = {**cli_lake.COMMANDS, **cli_clusters.COMMANDS, **cli_predict.COMMANDS}
+COMMANDS = {**cli_plan.COMMANDS, **cli_lake.COMMANDS, **cli_clusters.COMMANDS, **cli_predict.COMMANDS}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one job; its exit status says whether it succeeded."""
     parser = argparse.ArgumentParser(prog="shardmill", description=__doc__)
     jobs = parser.add_subparsers(dest="job", required=True, metavar="JOB")
-    plan = jobs.add_parser("plan", help="check what is asked, freeze it as a run, and print the URI of its spec.json")
-    plan.add_argument("asked", type=Path, help="JSON file of the fields that differ from the form's defaults")
-    plan.add_argument("--run", required=True, help="name of the run")
     for name in stages.STAGES:
         stage = jobs.add_parser(name, help=f"do the stage {name} for shards of a run")
         stage.add_argument("spec", help="URI of the run's spec.json")
@@ -55,9 +52,7 @@ def _run(asked: argparse.Namespace) -> int:
         from shardmill.jobs import split_on_cluster
 
         return split_on_cluster.main([asked.spec], split_on_cluster.Splitting(split_one, stages.hopeless_errors))
-    if asked.job == "plan":
-        print(_plan(asked.asked, asked.run))
-    elif asked.job == "sample":
+    if asked.job == "sample":
         from shardmill.jobs.sample import make_sample
 
         make_sample(asked.folder)
@@ -74,20 +69,6 @@ def _run(asked: argparse.Namespace) -> int:
         opened = stages.open_run(asked.spec)
         stages.STAGES[asked.job](opened, asked.shards or opened.numbers, _say)
     return 0
-
-
-def _plan(path: Path, run: str) -> str:
-    from pydantic import TypeAdapter
-
-    from shardmill.jobs.plan import plan_run
-    from shardmill.jobs.plan_records import plan_records
-    from shardmill.specs.run import Asked
-    from shardmill.specs.train_on_records import TrainOnRecordsSpec
-
-    asked = TypeAdapter[Asked](Asked).validate_json(path.read_bytes())
-    if isinstance(asked, TrainOnRecordsSpec):
-        return plan_records(asked, run).spec_uri
-    return plan_run(asked, run).spec_uri
 
 
 def split_one(spec_uri: str, shard: int, workers: int, say: stages.Say) -> str:

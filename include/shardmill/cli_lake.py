@@ -1,11 +1,10 @@
-"""``shardmill`` commands about the lake itself: what is there, what is to do, what is broken, what may go."""
+"""``shardmill`` commands about the lake itself: what is there, what is broken, what may go."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 Parser = argparse.ArgumentParser
 
@@ -17,20 +16,6 @@ class Command:
     help: str
     arguments: Callable[[Parser], object]
     run: Callable[[argparse.Namespace], int]
-
-
-def _survey_arguments(parser: Parser) -> None:
-    parser.add_argument("asked", type=Path, help="JSON file of the fields that differ from the form's defaults")
-
-
-def _survey(asked: argparse.Namespace) -> int:
-    from shardmill.adapters.access import Access
-    from shardmill.jobs.plan import look
-    from shardmill.specs.video_pipeline import VideoPipelineSpec
-
-    for line in look(VideoPipelineSpec.model_validate_json(asked.asked.read_bytes()), Access()).lines():
-        print(line)
-    return 0
 
 
 def _rebuild_arguments(parser: Parser) -> None:
@@ -113,7 +98,6 @@ def _say(line: str) -> None:
 
 
 COMMANDS: Mapping[str, Command] = {
-    "survey": Command("say what a run would do, shard by shard, and why", _survey_arguments, _survey),
     "rebuild": Command("make a data set's index and catalogue anew from its manifests", _rebuild_arguments, _rebuild),
     "urls": Command("list where clips can be read, for webdataset and its like", _urls_arguments, _urls),
     "verify": Command("walk back by hashes and name what is broken", _verify_arguments, _verify),

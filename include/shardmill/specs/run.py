@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, Tag, model_validator
@@ -34,6 +35,13 @@ VideoAsked = (
     | Annotated[BackfillSpec, Tag("backfill_shards")]
 )
 """Of runs that begin with videos."""
+SPECS: Mapping[str, type[Spec]] = {
+    "video_pipeline": VideoPipelineSpec,
+    "train_on_records": TrainOnRecordsSpec,
+    "nightly_reprocess": NightlySpec,
+    "backfill_shards": BackfillSpec,
+}
+"""What is asked of each kind of run."""
 Asked = Annotated[VideoAsked | Annotated[TrainOnRecordsSpec, Tag(TRAINING[1])], Discriminator(pipeline_of)]
 
 
