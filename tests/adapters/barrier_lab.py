@@ -165,7 +165,7 @@ class Lab:
             level="frame",
             train=tuple(self._share(start, count) for start, count in zip(starts, self.shares, strict=False)),
             validation=tuple(self._share(1_000_000 + 100 * rank, 9) for rank in range(len(self.shares))),
-            tools=Tools(learner=self._learner, feed=self._feed, events=self._events),
+            tools=Tools(learner=self._learner, feed=self._feed, events=self._events, prepare=lambda: None),
             attempt="attempt",
             token=b"t" * 32,
         )

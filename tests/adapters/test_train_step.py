@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from shardmill.core.frames import FRAME_VALUES
 from shardmill.specs.training import TrainSpec
 
 LABELS = 6
-SPEC = TrainSpec(rgb_units=9, audio_units=5, dense_units=7, seed=5, learning_rate=0.01)
+SPEC = TrainSpec(rgb_units=9, audio_units=5, dense_units=7, seed=5, learning_rate=0.01, precision="float32")
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +86,49 @@ def test_loss_gradient_and_scores_are_those_of_keras_layers(step: Any, length: i
     for weight in step.model().trainable_variables:
         part = slice(start, start := start + int(np.prod(weight.shape)))
         assert np.linalg.norm(found[part] - expected[part]) <= 1e-4 * np.linalg.norm(expected[part]), weight.path
+
+
+def test_frames_multiplied_in_bfloat16_give_keras_gradient_to_a_few_steps_of_rounding(two_stream: Any) -> None:
+    rounded = step_of(SPEC.model_copy(update={"precision": "bfloat16"}))
+    weights = np.random.default_rng(8).normal(scale=0.1, size=two_stream.size).astype(np.float32)
+    two_stream.set_weights(weights)
+    rounded.set_weights(weights)
+    batch = batch_of(8)
+    expected, loss, scores = keras_gradient(two_stream, batch)
+
+    found, found_loss = rounded.gradient(batch)
+
+    assert "bfloat16" in rounded.engine
+    assert not np.array_equal(found, two_stream.gradient(batch)[0])
+    assert found_loss == pytest.approx(loss, rel=0.01)
+    assert rounded.score(batch.frames) == pytest.approx(scores, rel=0.02)
+    assert np.linalg.norm(found - expected) < 0.02 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("fpu avx512f avx512_bf16", "bfloat16"),
+        ("fpu amx_bf16 amx_tile", "bfloat16"),
+        ("fpu avx2 avx512f bf16c", "float32"),
+        (None, "float32"),
+    ],
+)
+def test_frames_are_multiplied_in_bfloat16_where_the_cpu_is_faster_at_it_and_nowhere_else(
+    flags: str | None, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from shardmill.adapters.train_step.precision import product_precision
+
+    cpuinfo = tmp_path / "cpuinfo"
+    if flags is not None:
+        cpuinfo.write_text(f"processor\t: 0\nflags\t\t: {flags}\nbugs\t\t: none\n")
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+
+    assert product_precision("auto", cpuinfo) == expected
+    assert product_precision("float32", cpuinfo) == "float32"
+    assert product_precision("bfloat16", cpuinfo) == "bfloat16"
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    assert product_precision("auto", cpuinfo) == "float32"
 
 
 def test_steps_end_where_keras_fit_ends(two_stream: Any) -> None:

@@ -12,6 +12,7 @@ Trainer = Literal["single", "local_sgd", "allreduce", "one_shot_average", "eleph
 Schedule = Literal["constant", "cosine", "step"]
 RateScaling = Literal["no", "linear", "sqrt"]
 ClassWeights = Literal["none", "balanced"]
+Precision = Literal["auto", "float32", "bfloat16"]
 OUR_MODELS = ("two_stream_bilstm", "rgb_bilstm", "video_level_dense")
 """The models of `adapters.keras_models`, named here so that a wrong name is refused before anything is paid for."""
 MODEL_PATTERN = r"^([a-z][a-z0-9_]{0,63}|[A-Za-z_][A-Za-z0-9_.]{0,199}:[A-Za-z_][A-Za-z0-9_]{0,63})$"
@@ -27,6 +28,7 @@ TRAINERS = {
 }
 SCHEDULES = {"constant": "constant", "cosine": "down along a cosine", "step": "a tenth after each third"}
 CLASS_WEIGHTS = {"none": "all labels alike", "balanced": "rare labels weigh more"}
+PRECISIONS = {"auto": "the faster on the machine", "float32": "float32", "bfloat16": "bfloat16"}
 FREQUENCIES = {"epoch": "once an epoch", "batch": "after every batch"}
 RATE_SCALINGS = {"no": "not at all", "linear": "by the number of workers", "sqrt": "by its square root"}
 
@@ -70,6 +72,8 @@ class TrainSpec(Spec):
     """End when the validation loss was not the lowest for so many epochs, and keep the best weights; 0 for never."""
     class_weights: ClassWeights = Field("none", title="Weights of labels", json_schema_extra=named(CLASS_WEIGHTS))
     """`balanced` weighs a rare label's positives more in the loss."""
+    precision: Precision = Field("auto", title="Products of frames in", json_schema_extra=named(PRECISIONS))
+    """Of our bi-LSTMs on CPUs: in which type frames are multiplied with weights; sums, weights and Adam are float32."""
     checkpoint_minutes: float = Field(10.0, title="Save every (minutes)", gt=0, le=1440)
     """Training is saved so often, and at the end of an epoch; a try that is lost goes on from there."""
     stall_seconds: float = Field(300.0, title="Dead after silence (seconds)", ge=5, le=86_400)

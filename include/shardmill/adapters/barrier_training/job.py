@@ -84,6 +84,8 @@ class Learner:
     """What records it learns of."""
     publish: Callable[[FrameSums], Published]
     """Puts the weights that the step has, and what belongs to them, into the run's folder."""
+    told: str = ""
+    """What is worth a word about the step."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,8 @@ class Tools:
     """Of a rank."""
     feed: Callable[[TrainingJob, tuple[PartSlice, ...], FeedPlan], Feed]
     events: Callable[[TrainingJob], AbstractContextManager[EventLog]]
+    prepare: Callable[[], object]
+    """Imports what takes seconds, in a thread of its own while the workers meet."""
 
 
 @dataclass(frozen=True)

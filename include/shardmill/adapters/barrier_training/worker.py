@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import socket
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -64,6 +65,8 @@ class BarrierTask:
         context = BarrierTaskContext.get()
         hosts = [info.address.rpartition(":")[0] for info in context.getTaskInfos()]
         rank = context.partitionId()
+        # To meet takes a second, for Spark looks once a second. What fails here fails again where it is needed.
+        threading.Thread(target=self.job.tools.prepare, name="prepare", daemon=True).start()
         with closing(self.seams.listen(hosts[rank])) as listener:
             ports = context.allGather(str(listener.getsockname()[1]))
             addresses = tuple((host, int(port)) for host, port in zip(hosts, ports, strict=True))
@@ -115,7 +118,7 @@ def _train(job: TrainingJob, seams: Seams, meeting: Meeting, held: _Held) -> str
     telling = None
     if meeting.rank == 0:
         telling = Telling(store, job.attempt, job.inputs, opened.enter_context(job.tools.events(job)))
-        telling.say(f"{ring.size} workers are ready")
+        telling.say(", ".join(filter(None, (f"{ring.size} workers are ready", learner.told))))
     place = Place(ring, watch, seams.checkpoints(store, job.inputs), train, validation, telling)
     state = RankLoop(job, learner, place).run()
     with watch.elsewhere():

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from shardmill.adapters.train_step.bilstm_gradient import BiLstmGradient
 from shardmill.adapters.train_step.keras_gradient import KerasGradient
+from shardmill.adapters.train_step.precision import product_precision
 from shardmill.core.streams import streams_of
 from shardmill.specs.training import TrainSpec
 
@@ -56,6 +57,11 @@ class TrainStep:
         self._flat = tf.Variable(flat)
         self._first, self._second = (tf.Variable(tf.zeros([self.size])) for _ in range(2))
         self._positives = tf.ones([labels])
+
+    @property
+    def engine(self) -> str:
+        """Say in words what computes the gradient."""
+        return self._engine.told
 
     def weights(self) -> Floats:
         """Give a copy of the trainable weights, float32 [size], in the model's order."""
@@ -143,7 +149,7 @@ def _engine(model: keras.Model, spec: TrainSpec, labels: int) -> BiLstmGradient 
     streams = streams_of(spec)
     if not streams or tf.config.list_physical_devices("GPU"):
         return KerasGradient(model)
-    engine = BiLstmGradient(streams, spec.dense_units, labels)
+    engine = BiLstmGradient(streams, spec.dense_units, labels, precision=product_precision(spec.precision))
     found = [tuple(weight.shape) for weight in model.trainable_variables]
     if found != engine.shapes:
         raise ValueError(f"the model is not the {spec.model} of this spec: expected {engine.shapes}, found {found}")

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from shardmill.adapters.train_step.losses import loss_of_logits
 from shardmill.adapters.train_step.lstm_chunk import (
+    CENTRE,
     Kept,
     Lstm,
     State,
@@ -30,17 +31,17 @@ Frames = npt.NDArray[np.generic]
 
 
 class _Inputs:
-    """A chunk of frames, uint8 [frames, videos, 1152], taken apart."""
+    """A chunk of centred frames, int8 [frames, videos, 1152], taken apart; those of padding are -128 everywhere."""
 
-    def __init__(self, frames: tf.Tensor) -> None:
-        self.real = tf.reduce_any(frames != 0, axis=-1, keepdims=True)
-        self._rows = tf.reshape(frames, [-1, FRAME_VALUES])
+    def __init__(self, frames: tf.Tensor, product: tf.DType) -> None:
+        self.real = tf.reduce_any(frames != -CENTRE, axis=-1, keepdims=True)
+        self._rows, self._product = tf.reshape(frames, [-1, FRAME_VALUES]), product
         self._values: dict[str, tf.Tensor] = {}
 
     def values(self, stream: Stream) -> tf.Tensor:
-        """Give a stream's columns as float32 [frames × videos, columns]."""
+        """Give a stream's columns, [frames × videos, columns], of the type in which they are multiplied."""
         if stream.name not in self._values:
-            self._values[stream.name] = tf.cast(self._rows[:, stream.columns], tf.float32)
+            self._values[stream.name] = tf.cast(self._rows[:, stream.columns], self._product)
         return self._values[stream.name]
 
 
@@ -52,7 +53,17 @@ class BiLstmGradient:
     Both directions go through a video at the same time, one from either end.
     """
 
-    def __init__(self, streams: Sequence[Stream], dense: int, labels: int, *, chunk: int = CHUNK) -> None:
+    def __init__(
+        self, streams: Sequence[Stream], dense: int, labels: int, *, chunk: int = CHUNK, precision: str = "float32"
+    ) -> None:
+        """Prepare to compute.
+
+        Args:
+            precision: type in which frames are multiplied with weights and with gradients, "float32" or "bfloat16"; in
+                bfloat16 sums are of float32, and all else of the step is.
+        """
+        self._product = tf.as_dtype(precision)
+        self.told = f"frames multiplied in {precision}"
         # The order of everything below is: each stream forwards, then the same stream backwards.
         self._ways = [(stream, backwards) for stream in streams for backwards in (False, True)]
         self._chunk = chunk
@@ -67,7 +78,7 @@ class BiLstmGradient:
         self._sizes = [int(np.prod(shape)) for shape in self.shapes]
         self._prepare, self._finish, self._forward, self._backward, self._head, self._scores = (
             tf.function(body, autograph=False, reduce_retracing=True)
-            for body in (_prepare, _finish, self._chunk_forward, self._chunk_backward, _head, _scores)
+            for body in (self._folded, _finish, self._chunk_forward, self._chunk_backward, _head, _scores)
         )
 
     def gradient(
@@ -86,7 +97,7 @@ class BiLstmGradient:
             [state.hidden for state in states], dense, tf.constant(truth), tf.constant(weights), positives
         )
         by_state = [State(one, tf.zeros_like(one)) for one in by_hidden]
-        sums = [Lstm(*(tf.zeros_like(weight) for weight in lstm)) for lstm in lstms]
+        sums = [Lstm(*(tf.zeros(weight.shape) for weight in lstm)) for lstm in lstms]
         for first, last in zip(reversed(chunks), chunks, strict=True):
             by_state, sums = self._backward(first, last, lstms, kept.pop(), by_state, sums)
         return loss, self._finish(sums, by_dense)
@@ -102,11 +113,16 @@ class BiLstmGradient:
         lstms = [Lstm(*parts[start : start + 3]) for start in range(0, 3 * len(self._ways), 3)]
         return self._prepare(lstms), parts[3 * len(self._ways) :]
 
+    def _folded(self, lstms: list[Lstm]) -> list[Lstm]:
+        return [fold(Lstm(*lstm), self._product) for lstm in lstms]
+
     def _chunks(self, frames: Frames) -> Iterator[tf.Tensor]:
         videos, length = frames.shape[:2]
         whole = -(-length // self._chunk) * self._chunk
         by_time = np.zeros((whole, videos, FRAME_VALUES), np.uint8)  # what is behind the end is padding
         by_time[:length] = frames.transpose(1, 0, 2)
+        by_time ^= CENTRE
+        by_time = by_time.view(np.int8)
         return (tf.constant(by_time[start : start + self._chunk]) for start in range(0, whole, self._chunk))
 
     def _run(self, lstms: list[Lstm], chunks: list[tf.Tensor], kept: list[list[Kept]] | None) -> list[State]:
@@ -121,7 +137,7 @@ class BiLstmGradient:
     def _chunk_forward(
         self, first: tf.Tensor, last: tf.Tensor, lstms: list[Lstm], states: list[State]
     ) -> tuple[list[State], list[Kept]]:
-        inputs = (_Inputs(first), _Inputs(last))
+        inputs = (_Inputs(first, self._product), _Inputs(last, self._product))
         done = []
         for (stream, backwards), lstm, state in zip(self._ways, lstms, states, strict=True):
             chunk = inputs[backwards]
@@ -137,7 +153,7 @@ class BiLstmGradient:
         by_state: list[State],
         sums: list[Lstm],
     ) -> tuple[list[State], list[Lstm]]:
-        inputs = (_Inputs(first), _Inputs(last))
+        inputs = (_Inputs(first, self._product), _Inputs(last, self._product))
         states, added = [], []
         for number, (stream, backwards) in enumerate(self._ways):
             chunk, of_way = inputs[backwards], Kept(*kept[number])
@@ -147,10 +163,6 @@ class BiLstmGradient:
             states.append(state)
             added.append(add_gradients(Lstm(*sums[number]), chunk.values(stream), of_way, by_gates))
         return states, added
-
-
-def _prepare(lstms: list[Lstm]) -> list[Lstm]:
-    return [fold(Lstm(*lstm)) for lstm in lstms]
 
 
 def _finish(sums: list[Lstm], dense: list[tf.Tensor]) -> tf.Tensor:

@@ -18,6 +18,8 @@ class KerasGradient:
     What a model keeps beside its trainable weights (running means) stays with this worker.
     """
 
+    told = "Keras' layers"
+
     def __init__(self, model: keras.Model, *, xla: bool = False) -> None:
         self._model = model
         self._dice = [kept for kept in model.non_trainable_variables if kept.name == _DICE]

@@ -14,7 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-SCALE, OFFSET = 4 / 255, -2.0
+CENTRE = 128
+"""What is taken from a byte, so that small numbers are multiplied; each is exact in bfloat16 too."""
+SCALE = 4 / 255
+OFFSET = CENTRE * SCALE - 2.0
 """YouTube-8M quantises features from -2 to 2 in 256 steps."""
 
 
@@ -22,7 +25,7 @@ class Lstm(NamedTuple):
     """Weights of one direction, or their gradients."""
 
     kernel: tf.Tensor
-    """[columns, 4 × units]."""
+    """[columns, 4 × units]; when folded, of the type in which frames are multiplied."""
     recurrent: tf.Tensor
     """[units, 4 × units]."""
     bias: tf.Tensor
@@ -54,11 +57,15 @@ def _doubled(units: int) -> npt.NDArray[np.float32]:
     return factors
 
 
-def fold(weights: Lstm) -> Lstm:
-    """Put dequantisation and the doubling of the cell's columns into the weights: they then take the bytes as such."""
+def fold(weights: Lstm, product: tf.DType) -> Lstm:
+    """Put dequantisation and the doubling of the cell's columns into the weights: they then take centred bytes.
+
+    Args:
+        product: type in which frames are multiplied.
+    """
     double = _doubled(weights.recurrent.shape[0])
     bias = weights.bias + OFFSET * tf.reduce_sum(weights.kernel, axis=0)
-    return Lstm(weights.kernel * (SCALE * double), weights.recurrent * double, bias * double)
+    return Lstm(tf.cast(weights.kernel * (SCALE * double), product), weights.recurrent * double, bias * double)
 
 
 def unfold(gradients: Lstm) -> Lstm:
@@ -72,11 +79,12 @@ def forward(values: tf.Tensor, real: tf.Tensor, weights: Lstm, state: State, *, 
     """Advance through a chunk.
 
     Args:
-        values: bytes as float32, [frames × videos, columns], the frames of a moment side by side.
+        values: bytes less CENTRE, [frames × videos, columns], the frames of a moment side by side, of the type in which
+            they are multiplied.
         real: false for padding, bool [frames, videos, 1]; its first dimension must be known.
         weights: folded.
     """
-    projected = tf.nn.bias_add(tf.matmul(values, weights.kernel), weights.bias)
+    projected = tf.nn.bias_add(tf.cast(tf.matmul(values, weights.kernel), tf.float32), weights.bias)
     frames, units = int(real.shape[0]), weights.recurrent.shape[0]
     inputs, masks = tf.unstack(tf.reshape(projected, [frames, -1, 4 * units])), tf.unstack(real)
     order = range(frames - 1, -1, -1) if backwards else range(frames)
@@ -129,8 +137,9 @@ def backward(
 def add_gradients(so_far: Lstm, values: tf.Tensor, kept: Kept, sums: tf.Tensor) -> Lstm:
     """Add a chunk's part to the gradients by the folded weights."""
     hidden = tf.reshape(kept.hidden, [-1, so_far.recurrent.shape[0]])
+    by_kernel = tf.matmul(values, tf.cast(sums, values.dtype), transpose_a=True)
     return Lstm(
-        so_far.kernel + tf.matmul(values, sums, transpose_a=True),
+        so_far.kernel + tf.cast(by_kernel, tf.float32),
         so_far.recurrent + tf.matmul(hidden, sums, transpose_a=True),
         so_far.bias + tf.reduce_sum(sums, axis=0),
     )

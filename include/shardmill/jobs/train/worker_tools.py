@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import socket
 from contextlib import AbstractContextManager
 from typing import cast
@@ -46,7 +47,7 @@ def open_learner(job: barrier_training.TrainingJob, rank: int) -> barrier_traini
         parameters = sum(array.size for array in arrays.values())
         return barrier_training.Published(key, sha256, parameters, export_model(store, trained, job.vocabulary))
 
-    return barrier_training.Learner(step, level, publish)
+    return barrier_training.Learner(step, level, publish, step.engine)
 
 
 def open_feed(job: barrier_training.TrainingJob, share: tuple[PartSlice, ...], plan: barrier_training.FeedPlan) -> Feed:
@@ -74,11 +75,16 @@ def open_events(job: barrier_training.TrainingJob) -> AbstractContextManager[Eve
     return event_log(Store(job.folder), job.attempt)
 
 
+def import_ahead() -> None:
+    """Import TensorFlow, and what stands on it."""
+    importlib.import_module("shardmill.adapters.train_step")
+
+
 def join(meeting: barrier_training.Meeting, listener: socket.socket, token: bytes, silent_seconds: float) -> Ring:
     """Join the ring of an attempt's workers."""
     seat = Seat(meeting.rank, meeting.addresses, token)
     return TcpRing(seat, listener, join_seconds=barrier_training.JOIN_SECONDS, silent_seconds=silent_seconds)
 
 
-TOOLS = barrier_training.Tools(learner=open_learner, feed=open_feed, events=open_events)
+TOOLS = barrier_training.Tools(learner=open_learner, feed=open_feed, events=open_events, prepare=import_ahead)
 SEAMS = barrier_training.Seams(listen=listen, join=join, checkpoints=Checkpoints)
