@@ -7,7 +7,7 @@ LABELS ?=
 CONF ?= {}
 KILLS ?= 100
 ROUNDS ?= 3
-RECORDS ?= 3000
+RECORDS ?= 4000
 PROFILE ?=
 MAX_USD ?=
 CONFIRM ?=
@@ -54,7 +54,7 @@ screenshots: setup ## the same, and its pictures go to docs/
 bench-split: setup ## measure split against the well-known shell pipeline
 	@$(PY) scripts/bench_split.py
 
-bench-train: setup ## measure training against plain Keras and Elephas: ROUNDS=3 RECORDS=3000
+bench-train: setup ## measure training against plain Keras and Elephas: ROUNDS=3 RECORDS=4000
 	@$(PY) scripts/bench_train.py --rounds '$(ROUNDS)' --records '$(RECORDS)' $(ARGS)
 
 soak-clusters: setup ## kill Airflow's processes at random while clusters come and go: KILLS=100

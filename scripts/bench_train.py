@@ -28,7 +28,7 @@ from pathlib import Path
 from bench_train_data import make_records
 from bench_train_runs import MODEL, Asked, Outcome, end_when_told, run_job, run_keras
 from shardmill.specs.records import RecordSet
-from shardmill.specs.training import TrainSpec
+from shardmill.specs.training import PRECISIONS, TrainSpec
 
 CACHE = Path(__file__).resolve().parent.parent / ".local" / "bench"
 LEARNING_RATE, AT_BATCH = 0.003, 64
@@ -66,16 +66,18 @@ ELEPHAS, OURS = ("elephas_sync", "elephas_async"), ("local_sgd", "allreduce")
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--records", type=int, default=3000, help="to train on; a fifth as many to validate")
+    parser.add_argument("--records", type=int, default=4000, help="to train on; a fifth as many to validate")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batches", default="64,128,256", help="global batch sizes to choose from")
     parser.add_argument("--units", type=int, default=MODEL["rgb_units"], help="of each LSTM in each direction")
+    parser.add_argument("--precision", default="auto", choices=PRECISIONS, help="of frames, for ours")
     parser.add_argument("--sides", default=",".join(SIDES), help="all are needed for the ratios")
     parser.add_argument("--cache", type=Path, default=CACHE, help="where the records are kept")
     asked = parser.parse_args()
     end_when_told()
     records = make_records(asked.cache / f"train-{asked.records}", asked.records, max(asked.records // 5, 1))
-    bench = Bench(records, asked.epochs, {**MODEL, "rgb_units": asked.units, "audio_units": asked.units})
+    model = {**MODEL, "rgb_units": asked.units, "audio_units": asked.units, "precision": asked.precision}
+    bench = Bench(records, asked.epochs, model)
     batches = bench.choose(asked.sides.split(","), [int(size) for size in asked.batches.split(",")])
     rounds = [bench.round(number, batches) for number in range(1, asked.rounds + 1)]
     if batches.keys() != SIDES.keys():
@@ -94,7 +96,7 @@ def say(line: str) -> None:
 class Bench:
     """The runs of a bench."""
 
-    def __init__(self, records: RecordSet, epochs: int, model: Mapping[str, int]) -> None:
+    def __init__(self, records: RecordSet, epochs: int, model: Mapping[str, int | str]) -> None:
         self._records, self._epochs, self._model = records, epochs, model
         self._short: dict[str, Outcome] = {}
 

@@ -28,8 +28,9 @@ import psutil
 from bench_train_data import make_records
 from bench_train_runs import Asked, end_when_told, run_job
 from shardmill.specs.records import RecordSet
-from shardmill.specs.training import TrainSpec
+from shardmill.specs.training import PRECISIONS, TrainSpec
 
+Fields = dict[str, int | str]
 CACHE = Path(__file__).resolve().parent.parent / ".local" / "bench"
 WAYS = (
     "single,local_sgd:2,allreduce:2,local_sgd:8,allreduce:8,one_shot_average:2"
@@ -44,6 +45,9 @@ def main() -> int:
     parser.add_argument("--records", type=int, default=1200, help="to train on; a fifth as many to validate")
     parser.add_argument("--batch", type=int, default=TrainSpec().batch_size, help="of all workers together")
     parser.add_argument("--epochs", type=int, default=TrainSpec().epochs)
+    parser.add_argument(
+        "--precision", default="auto", choices=PRECISIONS, help="in which frames are multiplied by ours"
+    )
     parser.add_argument("--cache", type=Path, default=CACHE, help="where the records are kept")
     parser.add_argument("--kill-behind", type=int, metavar="EPOCH", help="kill a worker in the epoch behind this one")
     asked = parser.parse_args()
@@ -52,7 +56,8 @@ def main() -> int:
     found: dict[str, list[float]] = {}
     for seed in asked.seeds.split(","):
         for way in asked.ways.split(","):
-            gap = train(way, {"seed": int(seed), "epochs": asked.epochs}, asked.batch, records, asked.kill_behind)
+            fields = {"seed": int(seed), "epochs": asked.epochs, "precision": asked.precision}
+            gap = train(way, fields, asked.batch, records, asked.kill_behind)
             found.setdefault(way, []).append(gap)
             print(f"seed {seed}: {way}: GAP {gap:.4f}", file=sys.stderr, flush=True)
     means = {way: statistics.mean(gaps) for way, gaps in found.items()}
@@ -63,7 +68,7 @@ def main() -> int:
     return 0
 
 
-def train(way: str, asked: dict[str, int], batch: int, records: RecordSet, kill_behind: int | None = None) -> float:
+def train(way: str, asked: Fields, batch: int, records: RecordSet, kill_behind: int | None = None) -> float:
     """Give the validation GAP behind the last epoch, with a worker killed on the way where that is asked for."""
     name, _, workers = way.partition(":")
     trainer, _, mode = name.partition("-")
