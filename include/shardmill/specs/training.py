@@ -73,7 +73,7 @@ class TrainSpec(Spec):
     class_weights: ClassWeights = Field("none", title="Weights of labels", json_schema_extra=named(CLASS_WEIGHTS))
     """`balanced` weighs a rare label's positives more in the loss."""
     precision: Precision = Field("auto", title="Products of frames in", json_schema_extra=named(PRECISIONS))
-    """Of our bi-LSTMs on CPUs: in which type frames are multiplied with weights; the weights themselves stay float32."""
+    """Of our bi-LSTMs on CPUs: in which type frames meet weights; the weights themselves stay float32."""
     checkpoint_minutes: float = Field(10.0, title="Save every (minutes)", gt=0, le=1440)
     """Training is saved so often, and at the end of an epoch; a try that is lost goes on from there."""
     stall_seconds: float = Field(300.0, title="Dead after silence (seconds)", ge=5, le=86_400)
