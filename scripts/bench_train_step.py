@@ -24,7 +24,6 @@ from shardmill.core.streams import streams_of
 from shardmill.specs.training import TrainSpec
 
 LABELS = 20
-PRECISIONS = ("float32", "bfloat16")
 BFLOAT16_ERROR = 0.03
 """Norm of the difference to Keras' gradient, as a share of its norm: a rounding step of bfloat16 is 0.004."""
 SPEC = TrainSpec(rgb_units=100, audio_units=100, dense_units=64)
@@ -36,7 +35,7 @@ def formulations(chunks: list[int], *, xla: bool) -> dict[str, KerasGradient | B
     if xla:
         ways["Keras layers, XLA"] = KerasGradient(build_model(LABELS, SPEC), xla=True)
     for chunk in chunks:
-        for precision in PRECISIONS:
+        for precision in ("float32", "bfloat16"):
             ways[f"ours, {chunk} frames a chunk, {precision}"] = BiLstmGradient(
                 streams_of(SPEC), SPEC.dense_units, LABELS, chunk=chunk, precision=precision
             )

@@ -3,8 +3,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from pydantic import TypeAdapter
 
 from shardmill.cli import main
+from shardmill.jobs.sample import make_sample
+from shardmill.specs.run import SPECS, Asked, pipeline_of
 
 
 @pytest.fixture
@@ -64,3 +67,28 @@ def test_a_survey_of_records_is_refused_by_its_field(refused, tmp_path):
     assert refused(asked, "survey") == [
         "pipeline: expected video_pipeline, found train_on_records: take `shardmill plan`"
     ]
+
+
+def test_a_garbage_collection_tells_all_its_mistakes_and_deletes_nothing(tmp_path, capsys):
+    lake = f"file://{tmp_path}"
+    asked = ["collect-garbage", lake, "--older-than-hours", "0", "--keep-recipes", "-1", "--recipe", "x", "--delete"]
+    assert main(asked) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert [line.partition(":")[0] for line in told] == ["older_than_hours", "keep_recipes", "recipes"]
+    assert told[0].startswith("older_than_hours: expected a number of at least 1")
+
+
+def test_a_budget_that_is_too_small_is_told_in_a_line(refused, tmp_path):
+    make_sample(tmp_path / "raw", videos=2, shards=1, seconds=(2, 3))
+    asked = {"source": f"file://{tmp_path / 'raw'}", "lake": f"file://{tmp_path / 'lake'}", "max_usd": 0.001}
+    (told,) = refused(asked)
+    assert told.startswith("max_usd: ")
+
+
+def test_every_kind_of_run_that_can_be_planned_has_its_spec_by_name():
+    for name, spec in SPECS.items():
+        assert pipeline_of(spec()) == name
+    assert {
+        type(TypeAdapter(Asked).validate_python({"pipeline": name} if name != "video_pipeline" else {}))
+        for name in SPECS
+    } == set(SPECS.values())

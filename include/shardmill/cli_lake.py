@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -80,15 +81,14 @@ def _garbage_arguments(parser: Parser) -> None:
 def _garbage(asked: argparse.Namespace) -> int:
     from shardmill.jobs.collect_garbage import collect_garbage
     from shardmill.specs.garbage import GarbageSpec
+    from shardmill.specs.mistakes import MistakesError, read_spec
 
-    spec = GarbageSpec(
-        lake=asked.lake,
-        dataset=asked.dataset,
-        older_than_hours=asked.older_than_hours,
-        keep_recipes=asked.keep_recipes,
-        recipes=" ".join(asked.recipe),
-        delete=asked.delete,
-    )
+    fields = {name: value for name, value in vars(asked).items() if name in GarbageSpec.model_fields}
+    try:
+        spec = read_spec(GarbageSpec, fields | {"recipes": " ".join(asked.recipe)})
+    except MistakesError as error:
+        print("\n".join(map(str, error.mistakes)), file=sys.stderr)
+        return 2
     print(collect_garbage(spec, say=_say).summary)
     return 0
 

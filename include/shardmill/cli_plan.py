@@ -37,7 +37,7 @@ def _plan(asked: argparse.Namespace) -> int:
             return [plan_records(spec, asked.run).spec_uri]
         return [plan_run(spec, asked.run).spec_uri]
 
-    return _told(asked.asked, frozen)
+    return _act(asked.asked, frozen)
 
 
 def _survey(asked: argparse.Namespace) -> int:
@@ -51,11 +51,12 @@ def _survey(asked: argparse.Namespace) -> int:
             raise BadRequestError(f"{_KIND}: expected video_pipeline, found {spec.pipeline}: take `shardmill plan`")
         return list(look(spec, Access()).lines())
 
-    return _told(asked.asked, surveyed)
+    return _act(asked.asked, surveyed)
 
 
-def _told(path: Path, act: Callable[[Asked], list[str]]) -> int:
+def _act(path: Path, act: Callable[[Asked], list[str]]) -> int:
     """Print what comes of what a file asks for; where that cannot be done, why not, and nothing is done."""
+    from shardmill.core.costs import BudgetError
     from shardmill.core.planning import BadRequestError
     from shardmill.specs.mistakes import MistakesError
 
@@ -64,7 +65,7 @@ def _told(path: Path, act: Callable[[Asked], list[str]]) -> int:
     except MistakesError as error:
         print("\n".join(f"{path}: {mistake}" for mistake in error.mistakes), file=sys.stderr)
         return 2
-    except BadRequestError as error:
+    except (BadRequestError, BudgetError) as error:
         print(f"{path}: {error}", file=sys.stderr)
         return 2
     print("\n".join(lines))
@@ -90,7 +91,7 @@ def _fields(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_bytes())
     except OSError as error:
         raise BadRequestError(f"it cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadRequestError(f"expected a JSON object of fields: {error}") from error
     if not isinstance(found, dict):
         raise BadRequestError(f"expected a JSON object of fields, found a {type(found).__name__}")

@@ -148,6 +148,8 @@ class Lab:
     steps: dict[int, LinearStep] = field(default_factory=dict)
     rejects: dict[int, RejectTally] = field(default_factory=dict)
     """By rank."""
+    ranks: list[int] = field(default_factory=list)
+    """For which models were made."""
     seams: Seams = field(default_factory=lambda: SEAMS)
 
     def job(self, **asked: Any) -> TrainingJob:
@@ -174,6 +176,7 @@ class Lab:
         return (PartSlice(RecordPart(uri=str(start), sha256="", records=count), 0, count),) if count else ()
 
     def _learner(self, job: TrainingJob, rank: int) -> Learner:
+        self.ranks.append(rank)
         step = LinearStep(job.spec.seed)
         return Learner(step, "frame", lambda sums: Published("model/weights", "0", step.size, ()))
 

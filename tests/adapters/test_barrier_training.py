@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from adapters.barrier_lab import SEAMS, Lab, LinearStep, join
 
-from shardmill.adapters.barrier_training import Meeting, TrainingJob
+from shardmill.adapters.barrier_training import Meeting, TrainingJob, worker
 from shardmill.adapters.barrier_training.watch import Watch
 from shardmill.adapters.ring import Ring
 from shardmill.adapters.ring_wire import LostRankError
@@ -288,6 +290,39 @@ def test_what_two_workers_lost_of_one_cut_file_adds_up(lake: Store) -> None:
         lab.rejects[rank] = RejectTally(rejects=(reject,))
     results = lab.run(replace(lab.job(epochs=1), max_reject_share=0.24))
     assert "4 of 16 records cannot be used" in str(results[0])
+
+
+def test_each_worker_makes_its_model_for_its_own_rank(lake: Store) -> None:
+    lab = Lab(lake, (8, 8))
+    trained(lab.run(lab.job(epochs=1)))
+    assert sorted(lab.ranks) == [0, 1]
+
+
+def test_imports_begin_before_the_workers_have_met(lake: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab, prepared = Lab(lake, (8,)), threading.Event()
+
+    class Context:
+        """A barrier of one task that opens once the imports have begun."""
+
+        @classmethod
+        def get(cls) -> Context:
+            return cls()
+
+        def getTaskInfos(self) -> list[SimpleNamespace]:  # noqa: N802  (Spark's name)
+            return [SimpleNamespace(address="127.0.0.1:1")]
+
+        def partitionId(self) -> int:  # noqa: N802
+            return 0
+
+        def allGather(self, message: str) -> list[str]:  # noqa: N802
+            assert prepared.wait(30)
+            return [message]
+
+    monkeypatch.setattr(worker, "BarrierTaskContext", Context)
+    job = lab.job(epochs=1)
+    job = replace(job, tools=replace(job.tools, prepare=prepared.set))
+    (result,) = worker.BarrierTask(job, SEAMS)(iter(()))
+    assert TrainedModel.model_validate_json(result).records == 8
 
 
 def test_what_happened_is_told_in_lines_as_it_goes(lake: Store) -> None:

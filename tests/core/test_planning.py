@@ -111,3 +111,11 @@ def test_what_only_elephas_does_is_refused_of_another_trainer(asked):
         planning.check_trainer(TrainSpec(**asked))
     planning.check_trainer(TrainSpec(trainer="elephas", **asked))
     planning.check_trainer(TrainSpec())
+
+
+@pytest.mark.parametrize("asked", [{"trainer": "elephas"}, {"model": "video_level_dense"}, {"model": "own.net:build"}])
+def test_bfloat16_is_refused_where_nothing_would_take_it(asked):
+    with pytest.raises(planning.BadRequestError, match=r"^precision: only two_stream_bilstm and rgb_bilstm have bf"):
+        planning.check_trainer(TrainSpec(precision="bfloat16", **asked))
+    planning.check_trainer(TrainSpec(precision="bfloat16", model="rgb_bilstm"))
+    planning.check_trainer(TrainSpec(precision="auto", **asked))

@@ -37,7 +37,7 @@ from shardmill.jobs.plan import done_line, find_fresh, keep_announced, plan_run
 from shardmill.jobs.report import write_report
 from shardmill.jobs.verify import verify
 from shardmill.specs.garbage import GarbageSpec
-from shardmill.stages import shard_work
+from shardmill.stages import whole_shards
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +206,7 @@ def test_a_killed_batch_goes_on_with_the_shard_that_it_was_at(source, tmp_path, 
     opened = stages.open_run(planned.spec_uri)
 
     done: list[int] = []
-    describing = shard_work.describing
+    describing = whole_shards.describing
 
     def dying(*arguments):
         work = describing(*arguments)
@@ -219,7 +219,7 @@ def test_a_killed_batch_goes_on_with_the_shard_that_it_was_at(source, tmp_path, 
 
         return one
 
-    monkeypatch.setattr(shard_work, "describing", dying)
+    monkeypatch.setattr(whole_shards, "describing", dying)
     with pytest.raises(KeyboardInterrupt):
         stages.through(opened, (0, 1, 2), lambda line: None)
     lines: list[str] = []

@@ -23,12 +23,12 @@ AT_ONCE = 2
 ANYWHERE = "file:/// s3://"
 STUBS = """
 from types import SimpleNamespace
-from shardmill.stages import shard_work
+from shardmill.stages import whole_shards
 
 def _stub(*arguments):
     return lambda shard: SimpleNamespace(shard=shard, skipped=False, why="stubbed")
 
-shard_work.ingesting = shard_work.splitting = shard_work.describing = _stub
+whole_shards.ingesting = whole_shards.splitting = whole_shards.describing = _stub
 """
 
 

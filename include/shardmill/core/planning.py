@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 
 from shardmill.core.layout import shard_name
 from shardmill.specs.manifest import SourceObject
-from shardmill.specs.training import TrainSpec
+from shardmill.specs.training import BILSTMS, TrainSpec
 from shardmill.specs.value import parse_shard_range
 
 MEGABYTE = 1_000_000
@@ -18,13 +18,18 @@ class BadRequestError(ValueError):
 
 
 def check_trainer(asked: TrainSpec) -> None:
-    """Refuse what only Elephas does of another trainer. Raises BadRequestError."""
+    """Refuse what only Elephas does of another trainer, and what it does not. Raises BadRequestError."""
     for name in ("mode", "frequency"):
         found = getattr(asked, name)
         if asked.trainer != "elephas" and found != TrainSpec.model_fields[name].default:
             raise BadRequestError(
                 f"{name}: only elephas has it, found {found} for {asked.trainer}: take trainer elephas, or leave it out"
             )
+    if asked.precision == "bfloat16" and (asked.trainer == "elephas" or asked.model not in BILSTMS):
+        raise BadRequestError(
+            f"precision: only {' and '.join(BILSTMS)} have bfloat16, and not by elephas; found {asked.model} by "
+            f"{asked.trainer}: leave it out"
+        )
 
 
 def choose_shards(

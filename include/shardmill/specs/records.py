@@ -51,9 +51,11 @@ MODEL_VERSION = 2
 
 
 def model_inputs(training: TrainSpec, records: RecordSet) -> str:
-    """Give the short hash of all that decides a model; equal hashes mean that it need not be trained again."""
-    # How often a training is saved, and when a worker counts as lost, decides nothing of its outcome.
-    asked = training.model_dump(exclude={"checkpoint_minutes", "stall_seconds"})
+    """Give the short hash of what decides a model beside the machines; equal hashes: it need not be trained again."""
+    # How often a training is saved, and when a worker counts as lost, decides nothing of its outcome. What `auto` takes
+    # is the machine's; without it models from before there was a choice are what they were.
+    left_out = {"checkpoint_minutes", "stall_seconds", *(["precision"] if training.precision == "auto" else [])}
+    asked = training.model_dump(exclude=left_out)
     return short_hash({"training": asked, "records": records.digest, "model_version": MODEL_VERSION})
 
 

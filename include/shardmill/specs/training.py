@@ -13,7 +13,9 @@ Schedule = Literal["constant", "cosine", "step"]
 RateScaling = Literal["no", "linear", "sqrt"]
 ClassWeights = Literal["none", "balanced"]
 Precision = Literal["auto", "float32", "bfloat16"]
-OUR_MODELS = ("two_stream_bilstm", "rgb_bilstm", "video_level_dense")
+BILSTMS = ("two_stream_bilstm", "rgb_bilstm")
+"""Those that have a step of our own on CPUs."""
+OUR_MODELS = (*BILSTMS, "video_level_dense")
 """The models of `adapters.keras_models`, named here so that a wrong name is refused before anything is paid for."""
 MODEL_PATTERN = r"^([a-z][a-z0-9_]{0,63}|[A-Za-z_][A-Za-z0-9_.]{0,199}:[A-Za-z_][A-Za-z0-9_]{0,63})$"
 """A name among our models, or ``package.module:function`` of the user's own."""
@@ -72,7 +74,7 @@ class TrainSpec(Spec):
     """End when the validation loss was not the lowest for so many epochs, and keep the best weights; 0 for never."""
     class_weights: ClassWeights = Field("none", title="Weights of labels", json_schema_extra=named(CLASS_WEIGHTS))
     """`balanced` weighs a rare label's positives more in the loss."""
-    precision: Precision = Field("auto", title="Products of frames in", json_schema_extra=named(PRECISIONS))
+    precision: Precision = Field("auto", json_schema_extra=named(PRECISIONS))
     """Of our bi-LSTMs on CPUs: in which type frames meet weights; the weights themselves stay float32."""
     checkpoint_minutes: float = Field(10.0, title="Save every (minutes)", gt=0, le=1440)
     """Training is saved so often, and at the end of an epoch; a try that is lost goes on from there."""

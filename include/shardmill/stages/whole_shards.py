@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shardmill.specs.shard_runs import NightlySpec
-from shardmill.stages import shard_work
 from shardmill.stages.errors import unfit_errors
 from shardmill.stages.opened import OpenRun
 from shardmill.stages.outcomes import Say, ShardOutcome, each, tell
+from shardmill.stages.shard_work import describing, ingesting, splitting
 
 
 def through(opened: OpenRun, shards: Sequence[int], say: Say) -> str:
@@ -17,11 +17,7 @@ def through(opened: OpenRun, shards: Sequence[int], say: Say) -> str:
 
     The run's labels are known beforehand. What is done is skipped, stage by stage.
     """
-    stages = (
-        shard_work.ingesting(opened),
-        shard_work.splitting(opened, say),
-        shard_work.describing(opened, opened.plan.labels, say),
-    )
+    stages = ingesting(opened), splitting(opened, say), describing(opened, opened.plan.labels, say)
 
     def do(shard: int) -> ShardOutcome:
         try:

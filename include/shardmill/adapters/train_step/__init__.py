@@ -119,8 +119,7 @@ class TrainStep:
         return self._model
 
     def _gradient(self, batch: Examples) -> tuple[tf.Tensor, float]:
-        if isinstance(self._engine, KerasGradient):
-            self._engine.seed_step(self._seed, self._rank, self.steps)
+        self._engine.seed_step(self._seed, self._rank, self.steps)
         loss, gradient = self._engine.gradient(self._flat, batch.frames, batch.truth, batch.weights, self._positives)
         value = float(loss)
         if not np.isfinite(value):

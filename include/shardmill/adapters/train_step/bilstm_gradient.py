@@ -59,8 +59,8 @@ class BiLstmGradient:
         """Prepare to compute.
 
         Args:
-            precision: type in which frames are multiplied with weights and with gradients, "float32" or "bfloat16"; in
-                bfloat16 sums are of float32, and all else of the step is.
+            precision: type in which frames are multiplied with kernels and with gates' gradients, "float32" or
+                "bfloat16", in which what comes of it is rounded too; all else is float32.
         """
         self._product = tf.as_dtype(precision)
         self.told = f"frames multiplied in {precision}"
@@ -101,6 +101,9 @@ class BiLstmGradient:
         for first, last in zip(reversed(chunks), chunks, strict=True):
             by_state, sums = self._backward(first, last, lstms, kept.pop(), by_state, sums)
         return loss, self._finish(sums, by_dense)
+
+    def seed_step(self, seed: int, rank: int, step: int) -> None:
+        """Nothing is drawn here."""
 
     def score(self, flat: tf.Tensor, frames: Frames) -> tf.Tensor:
         """Give the scores, float32 [videos, labels]."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from shardmill.specs.training import Precision
 
 _BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
-"""Of CPUs that multiply bfloat16 faster than float32; on others it takes twice as long."""
+"""Of CPUs with instructions for products of bfloat16; others reckon it in float32, and convert it besides."""
 
 
 def product_precision(asked: Precision, cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
@@ -16,7 +16,7 @@ def product_precision(asked: Precision, cpuinfo: Path = Path("/proc/cpuinfo")) -
     if asked != "auto":
         return asked
     # TensorFlow's own product of bfloat16, without oneDNN, is slow on any CPU.
-    fast = os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0" and _flags(cpuinfo) & _BFLOAT16_FLAGS
+    fast = os.environ.get("TF_ENABLE_ONEDNN_OPTS") not in ("0", "false") and _flags(cpuinfo) & _BFLOAT16_FLAGS
     return "bfloat16" if fast else "float32"
 
 

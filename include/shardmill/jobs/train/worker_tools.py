@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import socket
 from contextlib import AbstractContextManager
 from typing import cast
@@ -77,7 +76,7 @@ def open_events(job: barrier_training.TrainingJob) -> AbstractContextManager[Eve
 
 def import_ahead() -> None:
     """Import TensorFlow, and what stands on it."""
-    importlib.import_module("shardmill.adapters.train_step")
+    import shardmill.adapters.train_step  # noqa: F401
 
 
 def join(meeting: barrier_training.Meeting, listener: socket.socket, token: bytes, silent_seconds: float) -> Ring:
