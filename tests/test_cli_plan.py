@@ -80,9 +80,12 @@ def test_a_garbage_collection_tells_all_its_mistakes_and_deletes_nothing(tmp_pat
 
 def test_a_budget_that_is_too_small_is_told_in_a_line(refused, tmp_path):
     make_sample(tmp_path / "raw", videos=2, shards=1, seconds=(2, 3))
-    asked = {"source": f"file://{tmp_path / 'raw'}", "lake": f"file://{tmp_path / 'lake'}", "max_usd": 0.001}
-    (told,) = refused(asked)
+    (tmp_path / "labels.csv").write_text("video_id,labels\nsomeone,a\n")
+    places = {"source": tmp_path / "raw", "labels": tmp_path / "labels.csv", "lake": tmp_path / "lake"}
+    asked = {name: path.as_uri() for name, path in places.items()}
+    (told,) = refused({"pipeline": "backfill_shards", "max_usd": 1e-9, **asked})
     assert told.startswith("max_usd: ")
+    assert "allowed are 0.00 USD" in told
 
 
 def test_every_kind_of_run_that_can_be_planned_has_its_spec_by_name():
