@@ -4,7 +4,9 @@ import hashlib
 import io
 import json
 import tarfile
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partialmethod
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,7 +24,7 @@ from shardmill.adapters.video.pieces import Pieces
 from shardmill.adapters.video.slots import Slot
 from shardmill.core.rejects import RejectsMayPassError, TooManyRejectsError
 from shardmill.core.tar_header import DamagedTarError
-from shardmill.jobs.split import EmptyShardError, Outcome, Splitting, split_shard
+from shardmill.jobs.split import EmptyShardError, Outcome, Splitting, publication, split_shard
 from shardmill.specs.manifest import Manifest, Part, SourceObject
 from shardmill.specs.recipes import SplitRecipe
 
@@ -437,6 +439,22 @@ def test_a_killed_split_redoes_at_most_a_part_and_ends_in_the_same_bytes(
         ("x", "not_a_video"),
         ("x", "duplicate_key"),
     ]
+
+
+class LateExecutor(ThreadPoolExecutor):
+    """Begins what is given to it a while later, as on a machine that has other things to do."""
+
+    def submit(self, *call: Any, **named: Any) -> Any:
+        super().submit(time.sleep, 0.3)
+        return super().submit(*call, **named)
+
+
+def test_a_whole_part_that_waits_to_be_published_is_not_lost_with_an_error(lake, tmp_path, short, monkeypatch):
+    monkeypatch.setattr(publication, "ThreadPoolExecutor", LateExecutor)
+    ingest(lake, tmp_path, make_tar([(f"{name}.mp4", short) for name in "abc"]))
+    with pytest.raises(KilledError):
+        split(lake, SMALL_PARTS, workers=1, progress=killed_behind(2))
+    assert len(bytes_in(lake)) == 4  # two parts and their receipts
 
 
 def test_what_was_left_by_a_split_of_another_source_is_not_gone_on_with(lake, tmp_path, short):

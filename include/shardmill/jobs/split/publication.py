@@ -142,7 +142,8 @@ class Publication:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._uploader.shutdown(cancel_futures=True)
+        # One at most waits, and it is whole: after an error too, for the next try goes on behind it.
+        self._uploader.shutdown()
 
 
 def _read_info(content: bytes) -> dict[str, Any]:
