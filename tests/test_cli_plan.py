@@ -7,7 +7,7 @@ from pydantic import TypeAdapter
 
 from shardmill.cli import main
 from shardmill.jobs.sample import make_sample
-from shardmill.specs.run import SPECS, Asked, pipeline_of
+from shardmill.specs.run_kinds import SPECS, Asked, pipeline_of
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from shardmill.cli_lake import Command, Parser
 
 if TYPE_CHECKING:
-    from shardmill.specs.run import Asked
+    from shardmill.specs.run_kinds import Asked
 
 _KIND = "pipeline"
 """The field that says which kind of run is asked for."""
@@ -74,7 +74,7 @@ def _act(path: Path, act: Callable[[Asked], list[str]]) -> int:
 
 def _read(path: Path) -> Asked:
     from shardmill.specs.mistakes import Mistake, MistakesError, read_spec, shown
-    from shardmill.specs.run import SPECS, pipeline_of
+    from shardmill.specs.run_kinds import SPECS, pipeline_of
 
     found = _fields(path)
     kind = pipeline_of(found)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from shardmill.core.freshness import Announced
     from shardmill.jobs.plan import Planned
     from shardmill.specs.fresh import Fresh
-    from shardmill.specs.run import RunSpec, VideoAsked
+    from shardmill.specs.run import RunSpec
+    from shardmill.specs.run_kinds import VideoAsked
     from shardmill.stages import OpenRun
 
 log = logging.getLogger(__name__)

@@ -105,6 +105,29 @@ def test_frames_multiplied_in_bfloat16_give_keras_gradient_to_a_few_steps_of_rou
     assert np.linalg.norm(found - expected) < 0.02 * np.linalg.norm(expected)
 
 
+def test_everything_is_traced_once_for_batches_of_every_size_and_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    from shardmill.adapters.train_step import bilstm_gradient
+
+    traced: list[str] = []
+    for name in ("forward", "backward", "fold", "unfold", "loss_of_logits"):
+        body = getattr(bilstm_gradient, name)
+
+        def seen(*values: Any, _name: str = name, _body: Any = body, **named: Any) -> Any:
+            traced.append(_name)
+            return _body(*values, **named)
+
+        monkeypatch.setattr(bilstm_gradient, name, seen)
+    step = step_of()
+    step.gradient(batch_of(1))
+    assert traced.count("backward") == 4
+    assert len(traced) == 17
+
+    step.gradient(batch_of(2, videos=4, length=71))
+    step.score(batch_of(3, videos=9).frames)
+
+    assert len(traced) == 17
+
+
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [

@@ -7,7 +7,8 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from shardmill.specs.run import OtherPipelineError, RunSpec
+from shardmill.specs.run import RunSpec
+from shardmill.specs.run_kinds import OtherPipelineError
 from shardmill.specs.shard_runs import NightlySpec
 from shardmill.specs.train_on_records import TrainOnRecordsSpec
 from shardmill.specs.value import canonical_json

@@ -22,7 +22,8 @@ from shardmill.cli import main
 from shardmill.jobs.predict import NoRecordsError
 from shardmill.jobs.sample import make_sample
 from shardmill.specs.records import MODEL_VERSION, ModelManifest, RecordSet, model_inputs
-from shardmill.specs.run import OtherPipelineError, RunSpec
+from shardmill.specs.run import RunSpec
+from shardmill.specs.run_kinds import OtherPipelineError
 
 pytestmark = pytest.mark.timeout(900)
 PROJECT = Path(__file__).resolve().parent.parent.parent

@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from shardmill.adapters.store import MissingObjectError, Store, StoreSettings, read_sealed, split_uri
 from shardmill.core.planning import BadRequestError
-from shardmill.specs.run import Asked, RunSpec
+from shardmill.specs.run import RunSpec
+from shardmill.specs.run_kinds import Asked
 from shardmill.specs.value import Sealed
 
 Value = TypeVar("Value", bound=Sealed)

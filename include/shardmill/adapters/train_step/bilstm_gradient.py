@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,8 +48,7 @@ class _Inputs:
 class BiLstmGradient:
     """Loss, gradient and scores of bidirectional LSTMs over streams, and a dense layer behind them, at flat weights.
 
-    A chunk forward, the dense layers and a chunk backward are traced once for all lengths; once more for a second size
-    of batches, then for all.
+    A chunk forward, the dense layers and a chunk backward are traced once, for all lengths and sizes of batches.
     Both directions go through a video at the same time, one from either end.
     """
 
@@ -77,8 +76,7 @@ class BiLstmGradient:
         """Of the weights, in the model's order."""
         self._sizes = [int(np.prod(shape)) for shape in self.shapes]
         self._prepare, self._finish, self._forward, self._backward, self._head, self._scores = (
-            tf.function(body, autograph=False, reduce_retracing=True)
-            for body in (self._folded, _finish, self._chunk_forward, self._chunk_backward, _head, _scores)
+            tf.function(body, autograph=False, input_signature=arguments) for body, arguments in self._traced(labels)
         )
 
     def gradient(
@@ -110,6 +108,32 @@ class BiLstmGradient:
         lstms, dense = self._weights(flat)
         states = self._run(lstms, list(self._chunks(frames)), None)
         return self._scores([state.hidden for state in states], dense)
+
+    def _traced(self, labels: int) -> list[tuple[Callable[..., Any], list[Any]]]:
+        """Give what is traced, and its arguments' shapes."""
+        spec, shapes = tf.TensorSpec, iter(self.shapes)
+        lstms = [Lstm(*(spec(next(shapes)) for _ in Lstm._fields)) for _ in self._ways]
+        dense = [spec(shape) for shape in shapes]
+        folded = [lstm._replace(kernel=spec(lstm.kernel.shape, self._product)) for lstm in lstms]
+        units = [stream.units for stream, _ in self._ways]
+        states = [State(*(spec([None, width]) for _ in State._fields)) for width in units]
+        kept = [
+            Kept(
+                gates=spec([self._chunk, None, 4 * width]),
+                hidden=spec([self._chunk, None, width]),
+                cells=spec([self._chunk + 1, None, width]),
+            )
+            for width in units
+        ]
+        frames, hidden = spec([self._chunk, None, FRAME_VALUES], tf.int8), [state.hidden for state in states]
+        return [
+            (self._folded, [lstms]),
+            (_finish, [lstms, dense]),
+            (self._chunk_forward, [frames, frames, folded, states]),
+            (self._chunk_backward, [frames, frames, folded, kept, states, lstms]),
+            (_head, [hidden, dense, spec([None, labels]), spec([None]), spec([labels])]),
+            (_scores, [hidden, dense]),
+        ]
 
     def _weights(self, flat: tf.Tensor) -> tuple[list[Lstm], list[tf.Tensor]]:
         parts = [tf.reshape(part, shape) for part, shape in zip(tf.split(flat, self._sizes), self.shapes, strict=True)]

@@ -18,7 +18,8 @@ from shardmill.core.shard_states import ShardStates
 from shardmill.jobs.plan.backfill import plan_backfill
 from shardmill.jobs.plan.night import plan_night
 from shardmill.jobs.plan.survey import survey
-from shardmill.specs.run import RunPlan, RunSpec, VideoAsked
+from shardmill.specs.run import RunPlan, RunSpec
+from shardmill.specs.run_kinds import VideoAsked
 from shardmill.specs.shard_runs import BackfillSpec, NightlySpec, WorkersRun
 from shardmill.specs.video_pipeline import VideoPipelineSpec, VideoRun
 
